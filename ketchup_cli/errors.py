@@ -1,0 +1,95 @@
+"""Every error ketchup raises on purpose, with the exit code it ends a command with.
+
+KetchupError            1   anything below, caught once at the edge of the command line
+├─ SpecError            2   a flag, a setting or a name that makes no sense
+├─ DataError            1   rows that cannot be used: not JSON, a field missing, nothing left
+├─ ArtifactError        1   something on disk
+│  ├─ NotFound          2   no artifact, file or model of that name
+│  ├─ Damaged           3   content differs from its manifest
+│  ├─ Busy              6   another process holds the lock
+│  ├─ TooNew            1   written by a later version
+│  └─ NoSpace          28   the disk is full, or would be
+├─ MismatchError        3   models, tokenizers or caches that do not belong together
+├─ ShapeError           1   a tensor of another shape than its name says
+├─ ModelError           1   a model that cannot be loaded or used
+└─ NonFiniteError       7   NaN or infinity where a number was needed
+"""
+
+from typing import ClassVar
+
+
+class KetchupError(Exception):
+    """Base of all deliberate errors: what is wrong, and one command or edit that helps.
+
+    Invariant: `message` is lower case without a full stop; literals stand in backticks.
+    Example: `raise SpecError("`k` is 0; it must be at least 1", hint="ketchup distill --k 4")`
+    """
+
+    exit_code: ClassVar[int] = 1
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class SpecError(KetchupError):
+    """Raised when a flag, a setting or a name makes no sense."""
+
+    exit_code = 2
+
+
+class DataError(KetchupError):
+    """Raised when rows cannot be used; the message names file and line, or the counts."""
+
+
+class ArtifactError(KetchupError):
+    """Raised when something on disk is not as it should be."""
+
+
+class NotFound(ArtifactError):
+    """Raised when no artifact, file or model of that name exists."""
+
+    exit_code = 2
+
+
+class Damaged(ArtifactError):
+    """Raised when the content of an artifact differs from its manifest."""
+
+    exit_code = 3
+
+
+class Busy(ArtifactError):
+    """Raised when another process builds the same artifact."""
+
+    exit_code = 6
+
+
+class TooNew(ArtifactError):
+    """Raised when an artifact was written by a later version of ketchup."""
+
+
+class NoSpace(ArtifactError):
+    """Raised when the disk is full, or would be before the work ends."""
+
+    exit_code = 28
+
+
+class MismatchError(KetchupError):
+    """Raised when models, tokenizers or caches do not belong together."""
+
+    exit_code = 3
+
+
+class ShapeError(KetchupError):
+    """Raised when a tensor has another shape than its name says."""
+
+
+class ModelError(KetchupError):
+    """Raised when a model cannot be loaded or used."""
+
+
+class NonFiniteError(KetchupError):
+    """Raised when a NaN or an infinity stands where a number was needed."""
+
+    exit_code = 7

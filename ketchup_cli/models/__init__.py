@@ -1,0 +1,1 @@
+"""Models: loading, the one shift, teachers and their shards."""

@@ -1,0 +1,49 @@
+"""The rows of the JSON Lines files that stages hand to each other."""
+
+from typing import Literal, final
+
+import msgspec
+
+
+@final
+class Example(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One row of a corpus: a prompt and the texts people wrote for it.
+
+    Invariant: `id` is unique in its split and depends on the content only.
+    """
+
+    id: str
+    prompt: str
+    references: tuple[str, ...]
+
+
+@final
+class Generation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One text a model wrote for the example of the same `id`.
+
+    Invariant: `tokens` are the emitted ids, the end-of-sequence id included when `stop` is
+    "eos"; `text` is their decoding without special tokens.
+    """
+
+    id: str
+    sample: int = 0
+    """Index among the texts of one prompt: the sample, or the rank in an n-best list."""
+    text: str
+    tokens: tuple[int, ...]
+    stop: Literal["eos", "length"]
+    logp: float
+    """Sum of the token log-probabilities under the settings it was decoded with (nats)."""
+
+
+@final
+class Score(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One figure with everything needed to publish it."""
+
+    metric: str
+    value: float
+    interval: tuple[float, float] | None
+    """95 % bootstrap interval over examples, or None where none is computed."""
+    count: int
+    """Examples scored."""
+    signature: str
+    """Settings that change the number, in the metric's own words."""

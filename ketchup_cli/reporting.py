@@ -1,0 +1,72 @@
+"""How a stage tells what it does, without knowing who listens."""
+
+from types import TracebackType
+from typing import Protocol, Self, final
+
+
+class Progress(Protocol):
+    """A running count; used as a context manager."""
+
+    def advance(self, count: int = 1, *, tokens: int = 0) -> None:
+        """Add `count` finished units and the tokens they held."""
+
+    def status(self, text: str) -> None:
+        """Replace the free text beside the count."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None: ...
+
+
+class Reporter(Protocol):
+    """Receives what a stage says while it works."""
+
+    def note(self, label: str, text: str) -> None:
+        """Say one line: a short label and a sentence."""
+
+    def progress(self, label: str, *, total: int, unit: str, done: int = 0) -> Progress:
+        """Open a count of `total` units, `done` of which a resumed run need not do again."""
+
+
+@final
+class SilentProgress:
+    """Counts for nobody."""
+
+    def advance(self, count: int = 1, *, tokens: int = 0) -> None:
+        """Do nothing."""
+
+    def status(self, text: str) -> None:
+        """Do nothing."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        return None
+
+
+@final
+class SilentReporter:
+    """Says nothing; keeps the notes for whoever asks later."""
+
+    def __init__(self) -> None:
+        self.notes: list[tuple[str, str]] = []
+
+    def note(self, label: str, text: str) -> None:
+        """Keep the note."""
+        self.notes.append((label, text))
+
+    def progress(self, label: str, *, total: int, unit: str, done: int = 0) -> SilentProgress:
+        """Open a count nobody sees."""
+        del label, total, unit, done
+        return SilentProgress()

@@ -1,0 +1,1 @@
+"""Figures for generated text; runs without torch."""

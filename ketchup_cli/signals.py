@@ -1,0 +1,195 @@
+"""What flows between data, models and objectives.
+
+Dimensions, the only legend: `B` sequences, `S` prompt tokens, `T` completion tokens, `V`
+vocabulary, `M` kept teacher entries, `L` layers, `H` hidden size, `G` samples per prompt, `N`
+tokens of a flat, unpadded list. A tensor's name ends in its shape; index `t` always means the
+step at which token `a_t` is emitted from state `s_t`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Literal, TypeVar, final
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from torch import Tensor
+
+Prefixes = Literal["data", "teacher", "student"]
+"""Who wrote the completions: the corpus, the teacher (pseudo-targets), or the student itself."""
+
+TeacherDetail = Literal["none", "stats", "top", "dense"]
+"""How much of the teacher's distribution is asked for or offered, from nothing to all of it."""
+
+DETAIL_ORDER: tuple[TeacherDetail, ...] = ("none", "stats", "top", "dense")
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """Prompts with one completion each, right-padded.
+
+    Prompt and completion are never concatenated outside `models/policy.py`. The completion ends
+    with the end-of-sequence token, which `mask_BT` counts as real.
+    """
+
+    ids: tuple[str, ...]
+    prompt_BS: Tensor
+    prompt_mask_BS: Tensor
+    tokens_BT: Tensor
+    mask_BT: Tensor
+    source: Prefixes
+    behaviour_logp_BT: Tensor | None = None
+    """Log-probabilities at sampling time (nats), for completions the student sampled."""
+    reward_B: Tensor | None = None
+    group_B: Tensor | None = None
+    """Equal numbers mark samples of one prompt."""
+    rows: tuple[int, ...] = ()
+    """Positions in the data source, by which a cached teacher finds its rows."""
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TopEntries:
+    """The M largest teacher logits of every step.
+
+    Logit `ids_BTM[b,t,m]` is `best_BT[b,t] - gaps_BTM[b,t,m]`: gaps keep most precision where the
+    probability is. `tail_BT` is the probability mass of all other entries.
+    """
+
+    ids_BTM: Tensor
+    gaps_BTM: Tensor
+    tail_BT: Tensor
+    weights_BTM: Tensor | None = None
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TeacherSignal:
+    """What the teacher says about a batch; the statistics are float32, in nats of teacher logit.
+
+    With f the teacher's logits in state s_t at `temperature` tau: `taken` = f(a_t), `best` = max f,
+    `mean` = mean f over the vocabulary, `lse` = logsumexp(f/tau), `expected` = E_p[f] under
+    p = softmax(f/tau).
+    """
+
+    taken_BT: Tensor
+    best_BT: Tensor
+    expected_BT: Tensor
+    mean_BT: Tensor
+    lse_BT: Tensor
+    temperature: float = 1.0
+    student_expected_BT: Tensor | None = None
+    """E_pi[f] under the student's own distribution in the same state, detached."""
+    top: TopEntries | None = None
+    dense_BTV: Tensor | None = None
+    hidden_LBTH: Tensor | None = None
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StudentSignal:
+    """What the student says about a batch; gradients flow."""
+
+    logits_BTV: Tensor
+    logp_taken_BT: Tensor
+    hidden_LBTH: Tensor | None = None
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inputs:
+    """What an objective sees, and all it sees."""
+
+    batch: Batch
+    student: StudentSignal
+    teacher: TeacherSignal | None = None
+    reference: StudentSignal | None = None
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Needs:
+    """What an objective must be given; `|` merges the needs of a mix."""
+
+    prefixes: tuple[Prefixes, ...] = ("data", "teacher")
+    """Whose completions the objective can learn from; the first is the default."""
+    teacher: TeacherDetail = "none"
+    student_expected: bool = False
+    """Whether `TeacherSignal.student_expected_BT` is read; it takes a live teacher."""
+    hidden: bool = False
+    reference: bool = False
+    temperature: float = 1.0
+
+    def __or__(self, other: Needs) -> Needs:
+        """Return needs that satisfy both; the temperatures must agree."""
+        if self.temperature != other.temperature:
+            raise ValueError("terms of one batch ask for different teacher temperatures")
+        return Needs(
+            prefixes=tuple(p for p in self.prefixes if p in other.prefixes),
+            teacher=max(self.teacher, other.teacher, key=DETAIL_ORDER.index),
+            student_expected=self.student_expected or other.student_expected,
+            hidden=self.hidden or other.hidden,
+            reference=self.reference or other.reference,
+            temperature=self.temperature,
+        )
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Offers:
+    """What a teacher can give; held against `Needs` before a model is loaded."""
+
+    detail: TeacherDetail
+    temperatures: tuple[float, ...] | None
+    """The temperatures on hand, or None where any can be computed."""
+    any_prefix: bool
+    """Whether completions the teacher has not seen before can be scored."""
+    gradient: bool = False
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenLoss:
+    """A loss for every token, `[B, T]`, and metrics of the same shape; not reduced, not masked."""
+
+    loss_BT: Tensor
+    metrics: Mapping[str, Tensor]
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SequenceLoss:
+    """A loss for every sequence, `[B]`, and metrics of the same shape; not reduced."""
+
+    loss_B: Tensor
+    metrics: Mapping[str, Tensor]
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchLoss:
+    """One loss for the batch, a scalar, and scalar metrics."""
+
+    loss: Tensor
+    metrics: Mapping[str, Tensor]
+
+
+Loss = TokenLoss | SequenceLoss | BatchLoss
+
+Carrier = TypeVar("Carrier", Batch, TeacherSignal, TopEntries)
+
+
+def to_device(value: Carrier, device: object) -> Carrier:
+    """Return `value` with every tensor in it on `device`."""
+    moved: dict[str, object] = {}
+    for field in fields(value):
+        item = getattr(value, field.name)
+        if isinstance(item, TopEntries):
+            moved[field.name] = to_device(item, device)
+        elif hasattr(item, "to"):
+            moved[field.name] = item.to(device)
+        else:
+            moved[field.name] = item
+    return type(value)(**moved)  # type: ignore[arg-type]

@@ -1,0 +1,169 @@
+"""From TOML and `--set` to a frozen spec, and from a spec to canonical bytes.
+
+Precedence: flags and `--set a.b=c`, then `ketchup.toml`, then the defaults of the spec. A key no
+spec knows is an error that names the nearest three.
+"""
+
+import ast
+import difflib
+import inspect
+import itertools
+import json
+import textwrap
+import tomllib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+
+from ketchup_cli.errors import SpecError
+
+Table = dict[str, Any]
+AnySpec = TypeVar("AnySpec", bound="Spec")
+
+
+class Spec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Base of all stage specs: frozen, keyword-only, every field documented below it."""
+
+
+def read_toml(path: Path) -> Table:
+    """Return the tables of a TOML file.
+
+    Raises:
+        SpecError: the file is missing, not UTF-8, or not TOML.
+    """
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise SpecError(f"no file `{path}`", hint="ketchup config init") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SpecError(f"`{path}` is not TOML: {error}", hint=f"mend `{path}`") from None
+
+
+def parse_assignment(text: str) -> Table:
+    """Return `a.b=value` as nested tables; the value is TOML, or else a plain string.
+
+    Raises:
+        SpecError: there is no `=` or no key.
+    """
+    key, sign, value = text.partition("=")
+    parts = [part.strip() for part in key.split(".")]
+    if not sign or not all(parts):
+        raise SpecError(f"`--set {text}` is not of the form `key=value`", hint="--set seed=1")
+    try:
+        parsed: Any = tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        parsed = value.strip()
+    for part in reversed(parts):
+        parsed = {part: parsed}
+    return dict(parsed)
+
+
+def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> Table:
+    """Return `base` with the values of `over` laid on top, table by table."""
+    merged: Table = dict(base)
+    for key, value in over.items():
+        below = merged.get(key)
+        if isinstance(below, Mapping) and isinstance(value, Mapping):
+            merged[key] = merge(below, value)
+        else:
+            merged[key] = value
+    return merged
+
+
+def nearest(name: str, known: Iterable[str], *, count: int = 3) -> list[str]:
+    """Return the `count` known names most like `name`, best first."""
+    return difflib.get_close_matches(name, list(known), n=count, cutoff=0.3)
+
+
+def unknown(what: str, name: str, known: Iterable[str], *, hint: str) -> SpecError:
+    """Return the error for a name nobody knows, with the nearest three."""
+    names = sorted(known)
+    close = nearest(name, names) or names[:3]
+    listed = ", ".join(f"`{item}`" for item in close)
+    return SpecError(f"`{name}` is not {what}; nearest: {listed}", hint=hint)
+
+
+def check_keys(given: Iterable[str], known: Iterable[str], *, owner: str, hint: str) -> None:
+    """Refuse the first key of `given` that is not in `known`.
+
+    Raises:
+        SpecError: with the nearest three names.
+    """
+    names = list(known)
+    for key in given:
+        if key not in names:
+            raise unknown(f"a field of {owner}", key, names, hint=hint)
+
+
+def resolve(kind: type[AnySpec], table: Mapping[str, Any], *, owner: str) -> AnySpec:
+    """Return the spec that `table` describes, defaults filled in.
+
+    Raises:
+        SpecError: an unknown key, a missing one, or a value of the wrong type or range.
+    """
+    hint = f"ketchup config show {owner}"
+    _check_nested(kind, table, owner=owner, hint=hint)
+    try:
+        return msgspec.convert(dict(table), type=kind, strict=True)
+    except msgspec.ValidationError as error:
+        raise SpecError(f"{owner}: {_lower_first(str(error))}", hint=hint) from None
+
+
+def _check_nested(kind: type[Spec], table: Mapping[str, Any], *, owner: str, hint: str) -> None:
+    by_name = {field.name: field for field in msgspec.structs.fields(kind)}
+    check_keys(table, by_name, owner=owner, hint=hint)
+    for key, value in table.items():
+        inner = by_name[key].type
+        if isinstance(value, Mapping) and isinstance(inner, type) and issubclass(inner, Spec):
+            _check_nested(inner, value, owner=f"{owner}.{key}", hint=hint)
+
+
+def _lower_first(text: str) -> str:
+    return text[:1].lower() + text[1:]
+
+
+def to_table(spec: Spec) -> Table:
+    """Return the spec as plain tables, every default written out."""
+    table = msgspec.to_builtins(spec)
+    assert isinstance(table, dict)
+    return table
+
+
+def canonical(value: object) -> bytes:
+    """Return the one JSON text of `value`: sorted keys, ASCII, no NaN, no spaces.
+
+    Raises:
+        ValueError: a NaN or an infinity is in it.
+    """
+    plain = msgspec.to_builtins(value)
+    text = json.dumps(
+        plain, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False
+    )
+    return text.encode("ascii")
+
+
+def field_docs(kind: type) -> dict[str, str]:
+    """Return the string under each field of a class, by field name, base classes included."""
+    docs: dict[str, str] = {}
+    for cls in reversed(kind.__mro__):
+        if cls.__module__.startswith("ketchup_cli"):
+            docs |= _own_field_docs(cls)
+    return docs
+
+
+def _own_field_docs(cls: type) -> dict[str, str]:
+    tree = ast.parse(textwrap.dedent(inspect.getsource(cls)))
+    body = tree.body[0].body  # type: ignore[attr-defined]
+    docs: dict[str, str] = {}
+    for above, below in itertools.pairwise(body):
+        if (
+            isinstance(above, ast.AnnAssign)
+            and isinstance(above.target, ast.Name)
+            and isinstance(below, ast.Expr)
+            and isinstance(below.value, ast.Constant)
+            and isinstance(below.value.value, str)
+        ):
+            docs[above.target.id] = inspect.cleandoc(below.value.value)
+    return docs

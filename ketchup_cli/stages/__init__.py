@@ -1,0 +1,187 @@
+"""The table of stages: what each makes, from which inputs, in which module.
+
+A stage module has two functions and knows nothing of the command line:
+
+    plan(spec, inputs) -> tuple[tuple[str, str], ...]     lines of the plan, cheap, touches nothing
+    run(spec, inputs, build, reporter) -> dict[str, Any]  writes files into `build`, returns the summary
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, final
+
+from ketchup_cli import specs
+from ketchup_cli.spec import Spec
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Role:
+    """An input a stage finds by name: `kind` is the artifact kind it must be of."""
+
+    name: str
+    kind: str
+    needed: Callable[[Any], bool] = lambda _spec: True
+    """Whether this spec cannot do without it."""
+    used: Callable[[Any], bool] = lambda _spec: True
+    """Whether this spec looks at it at all."""
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stage:
+    """One row of the table."""
+
+    name: str
+    module: str
+    kind: str
+    version: int
+    """Raised by hand when the stage's meaning changes; part of every id."""
+    spec: type[Spec]
+    roles: tuple[Role, ...]
+    output_role: str
+    """The role in `ketchup.toml` whose name the result gets when no --name is given."""
+
+
+def _never(_spec: Any) -> bool:
+    return False
+
+
+def _objective_terms(spec: specs.DistillSpec) -> Any:
+    from ketchup_cli import objectives
+
+    return objectives.terms(spec.objective)
+
+
+def _distill_needs_teacher(spec: specs.DistillSpec) -> bool:
+    return any(
+        term.needs.teacher != "none" and (term.prefixes == "student" or spec.teacher == "live")
+        for term in _objective_terms(spec)
+    )
+
+
+def _distill_uses_teacher(spec: specs.DistillSpec) -> bool:
+    return any(term.needs.teacher != "none" for term in _objective_terms(spec))
+
+
+def _distill_uses_cache(spec: specs.DistillSpec) -> bool:
+    return spec.teacher != "live" and any(
+        term.needs.teacher != "none" and term.prefixes != "student"
+        for term in _objective_terms(spec)
+    )
+
+
+def _distill_uses_pseudo_targets(spec: specs.DistillSpec) -> bool:
+    return any(term.prefixes == "teacher" for term in _objective_terms(spec))
+
+
+_CORPUS = Role(name="corpus", kind="corpus")
+_PSEUDO_TARGETS = Role(
+    name="pseudo-targets",
+    kind="pseudo-targets",
+    needed=lambda spec: spec.completions == "pseudo-targets",
+    used=lambda spec: spec.completions == "pseudo-targets",
+)
+
+STAGES: Mapping[str, Stage] = {
+    stage.name: stage
+    for stage in (
+        Stage(
+            name="corpus",
+            module="ketchup_cli.stages.corpus",
+            kind="corpus",
+            version=1,
+            spec=specs.CorpusSpec,
+            roles=(),
+            output_role="corpus",
+        ),
+        Stage(
+            name="new-model",
+            module="ketchup_cli.stages.new_model",
+            kind="model",
+            version=1,
+            spec=specs.NewModelSpec,
+            roles=(_CORPUS,),
+            output_role="",
+        ),
+        Stage(
+            name="shrink",
+            module="ketchup_cli.stages.shrink",
+            kind="model",
+            version=1,
+            spec=specs.ShrinkSpec,
+            roles=(Role(name="teacher", kind="model"),),
+            output_role="student",
+        ),
+        Stage(
+            name="train",
+            module="ketchup_cli.stages.train",
+            kind="model",
+            version=1,
+            spec=specs.TrainSpec,
+            roles=(Role(name="student", kind="model"), _CORPUS),
+            output_role="",
+        ),
+        Stage(
+            name="cache-teacher",
+            module="ketchup_cli.stages.cache_teacher",
+            kind="teacher-cache",
+            version=1,
+            spec=specs.CacheTeacherSpec,
+            roles=(Role(name="teacher", kind="model"), _CORPUS, _PSEUDO_TARGETS),
+            output_role="cache",
+        ),
+        Stage(
+            name="seqkd",
+            module="ketchup_cli.stages.seqkd",
+            kind="pseudo-targets",
+            version=1,
+            spec=specs.SeqkdSpec,
+            roles=(Role(name="teacher", kind="model"), _CORPUS),
+            output_role="pseudo-targets",
+        ),
+        Stage(
+            name="distill",
+            module="ketchup_cli.stages.distill",
+            kind="model",
+            version=1,
+            spec=specs.DistillSpec,
+            roles=(
+                Role(name="student", kind="model"),
+                _CORPUS,
+                Role(
+                    name="teacher",
+                    kind="model",
+                    needed=_distill_needs_teacher,
+                    used=_distill_uses_teacher,
+                ),
+                Role(name="cache", kind="teacher-cache", needed=_never, used=_distill_uses_cache),
+                Role(
+                    name="pseudo-targets",
+                    kind="pseudo-targets",
+                    needed=_distill_uses_pseudo_targets,
+                    used=_distill_uses_pseudo_targets,
+                ),
+            ),
+            output_role="",
+        ),
+        Stage(
+            name="generate",
+            module="ketchup_cli.stages.generate",
+            kind="generations",
+            version=1,
+            spec=specs.GenerateSpec,
+            roles=(Role(name="model", kind="model"), _CORPUS),
+            output_role="generations",
+        ),
+        Stage(
+            name="score",
+            module="ketchup_cli.stages.score",
+            kind="scores",
+            version=1,
+            spec=specs.ScoreSpec,
+            roles=(Role(name="generations", kind="generations"), _CORPUS),
+            output_role="scores",
+        ),
+    )
+}

@@ -1,0 +1,1 @@
+"""Artifacts on disk: content-addressed, complete or absent."""
