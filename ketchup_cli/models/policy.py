@@ -1,0 +1,294 @@
+"""A model with its tokenizer, aligned to completions: the one place that shifts.
+
+Everything outside sees prompts and completions apart, and hidden states or logits whose index `t`
+is the step at which completion token `t` is emitted.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import TYPE_CHECKING, Any, Literal, final
+
+import torch
+from torch import Tensor, nn
+
+from ketchup_cli.errors import ModelError
+from ketchup_cli.spec import canonical
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ketchup_cli.signals import Batch
+
+Kind = Literal["encoder-decoder", "decoder-only"]
+Precision = Literal["float32", "bfloat16"]
+
+PROBE_TOLERANCE = 1e-3
+"""Largest difference between our head and the model's own, relative to the largest logit."""
+
+
+@final
+class CompletionModel(nn.Module):
+    """A transformers model that answers with states aligned to the completion.
+
+    Invariant: row b, step t of the result belongs to `tokens_BT[b, t]`, for encoder-decoders and
+    decoder-only models alike. The output head is applied to these states alone, never to prompts.
+    """
+
+    def __init__(self, model: Any, *, start_id: int) -> None:
+        super().__init__()
+        self.model = model
+        self.start_id = start_id
+        self._captured: list[Tensor] | None = None
+        model.get_output_embeddings().register_forward_pre_hook(self._capture)
+
+    def _capture(self, _module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...] | None:
+        if self._captured is None:
+            return None
+        self._captured.append(inputs[0])
+        return (inputs[0][:, :1],)
+
+    def forward(
+        self,
+        prompt_BS: Tensor,
+        prompt_mask_BS: Tensor,
+        tokens_BT: Tensor,
+        mask_BT: Tensor,
+        *,
+        logits: bool,
+    ) -> Tensor:
+        """Return logits `[B, T, rows]` or the states the head reads `[B, T, H]`."""
+        self._captured = []
+        try:
+            if self.model.config.is_encoder_decoder:
+                self._encoder_decoder(prompt_BS, prompt_mask_BS, tokens_BT)
+            else:
+                self._decoder_only(prompt_BS, prompt_mask_BS, tokens_BT, mask_BT)
+            (hidden,) = self._captured
+        finally:
+            self._captured = None
+        if not self.model.config.is_encoder_decoder:
+            first = prompt_BS.shape[1] - 1
+            hidden = hidden[:, first : first + tokens_BT.shape[1]]
+        return self.head(hidden) if logits else hidden
+
+    def _encoder_decoder(
+        self, prompt_BS: Tensor, prompt_mask_BS: Tensor, tokens_BT: Tensor
+    ) -> None:
+        start_B1 = torch.full_like(tokens_BT[:, :1], self.start_id)
+        self.model(
+            input_ids=prompt_BS,
+            attention_mask=prompt_mask_BS,
+            decoder_input_ids=torch.cat([start_B1, tokens_BT[:, :-1]], dim=1),
+            use_cache=False,
+        )
+
+    def _decoder_only(
+        self, prompt_BS: Tensor, prompt_mask_BS: Tensor, tokens_BT: Tensor, mask_BT: Tensor
+    ) -> None:
+        prompt_BS, prompt_mask_BS = left_padded(prompt_BS, prompt_mask_BS)
+        mask = torch.cat([prompt_mask_BS, mask_BT.to(prompt_mask_BS.dtype)], dim=1)
+        self.model(
+            input_ids=torch.cat([prompt_BS, tokens_BT], dim=1),
+            attention_mask=mask,
+            position_ids=(mask.cumsum(dim=1) - 1).clamp(min=0),
+            use_cache=False,
+        )
+
+    def head(self, hidden: Tensor) -> Tensor:
+        """Return the logits of states `[..., H]`, padded vocabulary rows included."""
+        logits: Tensor = self.model.get_output_embeddings()(hidden)
+        bias = getattr(self.model, "final_logits_bias", None)
+        return logits if bias is None else logits + bias
+
+
+def left_padded(prompt_BS: Tensor, mask_BS: Tensor) -> tuple[Tensor, Tensor]:
+    """Return right-padded prompts and their mask with the padding moved to the left."""
+    size = prompt_BS.shape[1]
+    padding_B1 = size - mask_BS.sum(dim=1, keepdim=True)
+    index_BS = (torch.arange(size, device=prompt_BS.device)[None] - padding_B1) % size
+    return prompt_BS.gather(1, index_BS), mask_BS.gather(1, index_BS)
+
+
+@final
+class Policy:
+    """A tokenizer and a model that speak the same ids.
+
+    Invariant: logits have exactly `vocabulary` entries, the tokenizer's length; rows a model was
+    padded with are dropped before any softmax.
+    Example: `policy.logits(batch)` is `[B, T, vocabulary]`, aligned with `batch.tokens_BT`.
+    """
+
+    def __init__(self, model: Any, tokenizer: Any, *, precision: Precision = "float32") -> None:
+        self.tokenizer = tokenizer
+        self.kind: Kind = "encoder-decoder" if model.config.is_encoder_decoder else "decoder-only"
+        self.vocabulary = len(tokenizer)
+        self.eos_id = _special_id(tokenizer, model, "eos_token_id")
+        self.pad_id = _pad_id(tokenizer, self.eos_id)
+        self.start_id = _start_id(model, self.pad_id)
+        self.precision: Precision = precision
+        self.module = CompletionModel(model, start_id=self.start_id)
+        self.module.train(model.training)
+        self._check_rows()
+
+    @property
+    def model(self) -> Any:
+        """The transformers model itself."""
+        return self.module.model
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.module.parameters()).device
+
+    @property
+    def fingerprint(self) -> str:
+        """Digest of what maps text to ids: pieces in order, merges, normaliser, added tokens."""
+        return fingerprint(self.tokenizer)
+
+    def prompt_ids(self, texts: Sequence[str]) -> list[list[int]]:
+        """Return the ids of prompts as the model reads them."""
+        ids: list[list[int]] = self.tokenizer(list(texts))["input_ids"]
+        if self.kind == "decoder-only":
+            return [row[:-1] if row and row[-1] == self.eos_id else row for row in ids]
+        return ids
+
+    def completion_ids(self, texts: Sequence[str]) -> list[list[int]]:
+        """Return the ids of completions as the model writes them, the end token last."""
+        if self.kind == "encoder-decoder":
+            ids = self.tokenizer(text_target=list(texts))["input_ids"]
+        else:
+            ids = self.tokenizer(list(texts), add_special_tokens=False)["input_ids"]
+        return [row if row and row[-1] == self.eos_id else [*row, self.eos_id] for row in ids]
+
+    def decode(self, rows: Sequence[Sequence[int]]) -> list[str]:
+        """Return the texts of id lists, special tokens left out."""
+        texts: list[str] = self.tokenizer.batch_decode(
+            [list(row) for row in rows],
+            skip_special_tokens=True,
+            clean_up_tokenization_spaces=False,
+        )
+        return [text.strip() for text in texts]
+
+    def autocast(self) -> torch.autocast:
+        """Return the context the layers run in."""
+        return torch.autocast(
+            self.device.type, torch.bfloat16, enabled=self.precision == "bfloat16"
+        )
+
+    def hidden(self, batch: Batch) -> Tensor:
+        """Return the states the head reads, `[B, T, H]`, one per completion token."""
+        with self.autocast():
+            hidden: Tensor = self.module(*_tensors(batch), logits=False)
+        return hidden
+
+    def head(self, hidden: Tensor) -> Tensor:
+        """Return float32 logits `[..., V]` of states `[..., H]`, computed in float32."""
+        with torch.autocast(self.device.type, enabled=False):
+            weight = self.model.get_output_embeddings().weight
+            logits = self.module.head(hidden.to(weight.dtype))
+        return logits[..., : self.vocabulary].float()
+
+    def logits(self, batch: Batch) -> Tensor:
+        """Return float32 logits `[B, T, V]`, one row per completion token; gradients flow."""
+        with self.autocast():
+            logits: Tensor = self.module(*_tensors(batch), logits=True)
+        return logits[..., : self.vocabulary].float()
+
+    @torch.no_grad()
+    def check_head(self) -> None:
+        """Hold our head against the model's own on two tokens.
+
+        Raises:
+            ModelError: the model transforms logits in a way this class does not know.
+        """
+        training = self.module.training
+        self.module.eval()
+        ids = torch.tensor([[self.eos_id, self.pad_id]], device=self.device)
+        ones = torch.ones_like(ids)
+        try:
+            if self.kind == "encoder-decoder":
+                full = self.model(input_ids=ids, attention_mask=ones, decoder_input_ids=ids).logits
+                states = self._states(input_ids=ids, attention_mask=ones, decoder_input_ids=ids)
+            else:
+                full = self.model(input_ids=ids, attention_mask=ones).logits
+                states = self._states(input_ids=ids, attention_mask=ones)
+        finally:
+            self.module.train(training)
+        ours = self.module.head(states)
+        scale = float(full.abs().max().clamp(min=1.0))
+        if float((ours - full).abs().max()) > PROBE_TOLERANCE * scale:
+            raise ModelError(
+                f"`{self.model.config.model_type}` changes its logits after the output layer",
+                hint="use a model whose logits are a linear map of its last hidden state",
+            )
+
+    def _states(self, **inputs: Tensor) -> Tensor:
+        captured: list[Tensor] = []
+        self.module._captured = captured
+        try:
+            self.model(**inputs)
+        finally:
+            self.module._captured = None
+        states: Tensor = captured[0]
+        return states
+
+    def _check_rows(self) -> None:
+        rows = self.model.get_output_embeddings().weight.shape[0]
+        if rows < self.vocabulary:
+            raise ModelError(
+                f"the model has {rows} output rows for {self.vocabulary} tokens of its tokenizer",
+                hint="use the tokenizer the model was trained with",
+            )
+
+
+def _tensors(batch: Batch) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    return batch.prompt_BS, batch.prompt_mask_BS, batch.tokens_BT, batch.mask_BT
+
+
+def _special_id(tokenizer: Any, model: Any, name: str) -> int:
+    value = getattr(tokenizer, name, None)
+    if value is None:
+        value = getattr(model.config, name, None)
+    if isinstance(value, list | tuple):
+        value = value[0]
+    if value is None:
+        raise ModelError(
+            f"neither the tokenizer nor the model says its `{name}`",
+            hint=f"set `{name}` in config.json",
+        )
+    return int(value)
+
+
+def _pad_id(tokenizer: Any, eos_id: int) -> int:
+    value = tokenizer.pad_token_id
+    # masks say what is padding, never the id: a model without a pad token pads with its end token
+    return eos_id if value is None else int(value)
+
+
+def _start_id(model: Any, pad_id: int) -> int:
+    for config in (model.generation_config, model.config):
+        value = getattr(config, "decoder_start_token_id", None)
+        if value is not None:
+            return int(value)
+    if model.config.is_encoder_decoder:
+        raise ModelError(
+            "the model does not say its `decoder_start_token_id`",
+            hint="set `decoder_start_token_id` in generation_config.json",
+        )
+    return pad_id
+
+
+def tokenizer_parts(tokenizer: Any) -> dict[str, Any]:
+    """Return what maps text to ids: pieces in order, merges, normaliser and the like."""
+    described = json.loads(tokenizer.backend_tokenizer.to_str())
+    return {key: described.get(key) for key in ("normalizer", "pre_tokenizer", "added_tokens")} | {
+        "model": described["model"],
+        "length": len(tokenizer),
+    }
+
+
+def fingerprint(tokenizer: Any) -> str:
+    """Return the digest of `tokenizer_parts`, `sha256:` and 64 hex digits."""
+    return "sha256:" + hashlib.sha256(canonical(tokenizer_parts(tokenizer))).hexdigest()
