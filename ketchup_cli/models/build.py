@@ -1,19 +1,11 @@
 """A tokenizer from text and a model from numbers: what a small machine starts with."""
 
+import json
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
 import torch
-from tokenizers import (
-    Regex,
-    Tokenizer,
-    decoders,
-    normalizers,
-    pre_tokenizers,
-    processors,
-    trainers,
-)
+from tokenizers import Tokenizer, decoders, pre_tokenizers, processors, trainers
 from tokenizers import models as pieces
 from transformers import (
     AutoModelForCausalLM,
@@ -24,7 +16,6 @@ from transformers import (
     LlamaConfig,
     MarianConfig,
     PreTrainedModel,
-    PreTrainedTokenizerBase,
     PreTrainedTokenizerFast,
     T5Config,
 )
@@ -37,8 +28,11 @@ PAD_ID, EOS_ID, UNK_ID, BOS_ID = range(4)
 DECODER_ONLY = ("gpt2", "llama")
 _WITH_BOS = ("bart", "llama")
 _SCORE_DIGITS = 4
+"""Decimals of a piece's log-probability; what differs between two trainings lies far below."""
 _CHARACTER_STEP = 1e-4
-_LONGEST = 1_000_000_000
+"""What the trainer adds from one rare character to the next."""
+_NO_LIMIT = 1_000_000_000
+"""`model_max_length`: lengths are limited by the specs, not by the tokenizer."""
 
 
 def train_tokenizer(
@@ -69,7 +63,7 @@ def train_tokenizer(
         unk_token=UNK,
         bos_token=BOS if architecture in _WITH_BOS else None,
         padding_side="left" if architecture in DECODER_ONLY else "right",
-        model_max_length=_LONGEST,
+        model_max_length=_NO_LIMIT,
         clean_up_tokenization_spaces=False,
         model_input_names=["input_ids", "attention_mask"],
     )
@@ -85,8 +79,7 @@ def _train_unigram(lines: list[str], size: int, special: list[str]) -> Tokenizer
     )
     tokenizer.train_from_iterator(lines, trainer, length=len(lines))
     vocabulary = _settled(_unigram_vocabulary(tokenizer), first=len(special))
-    settled = Tokenizer(pieces.Unigram(vocabulary, unk_id=UNK_ID, byte_fallback=False))
-    settled.normalizer = normalizers.Replace(Regex("\r\n?"), "\n")
+    settled = Tokenizer(pieces.Unigram(vocabulary, unk_id=UNK_ID))
     settled.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="always")
     settled.decoder = decoders.Metaspace(prepend_scheme="always")
     settled.add_special_tokens(special)
@@ -94,8 +87,6 @@ def _train_unigram(lines: list[str], size: int, special: list[str]) -> Tokenizer
 
 
 def _unigram_vocabulary(tokenizer: Tokenizer) -> list[tuple[str, float]]:
-    import json
-
     model = json.loads(tokenizer.to_str())["model"]
     return [(piece, score) for piece, score in model["vocab"]]
 
@@ -172,25 +163,6 @@ def random_model(spec: NewModelSpec, *, vocabulary: int) -> PreTrainedModel:
         pad_token_id=PAD_ID, eos_token_id=EOS_ID, bos_token_id=_bos(spec), **start
     )
     return model
-
-
-def write_model(
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    folder: Path,
-    *,
-    dtype: str,
-) -> None:
-    """Write weights, configs and tokenizer into `folder`, as `from_pretrained` reads them.
-
-    Args:
-        model: its weights take the type `dtype` in the file; the model itself is converted too.
-        tokenizer: saved beside the weights.
-        folder: an empty folder.
-        dtype: float32, float16 or bfloat16.
-    """
-    model.to(getattr(torch, dtype)).save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
 
 
 def _bos(spec: NewModelSpec) -> int:
