@@ -123,8 +123,9 @@ class Needs:
     temperature: float = 1.0
 
     def __or__(self, other: Needs) -> Needs:
-        """Return needs that satisfy both; the temperatures must agree."""
-        if self.temperature != other.temperature:
+        """Return needs that satisfy both; the temperatures must agree where a teacher is read."""
+        asked = {need.temperature for need in (self, other) if need.teacher != "none"}
+        if len(asked) > 1:
             raise ValueError("terms of one batch ask for different teacher temperatures")
         return Needs(
             prefixes=tuple(p for p in self.prefixes if p in other.prefixes),
@@ -132,7 +133,7 @@ class Needs:
             student_expected=self.student_expected or other.student_expected,
             hidden=self.hidden or other.hidden,
             reference=self.reference or other.reference,
-            temperature=self.temperature,
+            temperature=asked.pop() if asked else self.temperature,
         )
 
 

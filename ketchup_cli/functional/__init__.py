@@ -1,0 +1,67 @@
+"""The mathematics of ketchup: pure functions of tensors, in one flat namespace.
+
+    from ketchup_cli import functional as F
+
+Nothing is imported, torch included, until a name is used. Nothing here reads a file, draws a
+random number, or knows of models and objectives.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ketchup_cli.functional.checks import at_least_float32, check_shapes
+    from ketchup_cli.functional.logprobs import (
+        LOGIT_FLOOR,
+        Statistics,
+        choose_by_inverse_cdf,
+        entropy,
+        expectation,
+        log_probs_of,
+        mean_log_prob,
+        teacher_statistics,
+        top_entries,
+    )
+    from ketchup_cli.functional.masking import (
+        lengths,
+        masked_mean,
+        masked_sum,
+        reduce,
+        reduce_metrics,
+        zero_padding,
+    )
+
+__all__ = [
+    "LOGIT_FLOOR",
+    "Statistics",
+    "at_least_float32",
+    "check_shapes",
+    "choose_by_inverse_cdf",
+    "entropy",
+    "expectation",
+    "lengths",
+    "log_probs_of",
+    "masked_mean",
+    "masked_sum",
+    "mean_log_prob",
+    "reduce",
+    "reduce_metrics",
+    "teacher_statistics",
+    "top_entries",
+    "zero_padding",
+]
+
+_MODULES = ("checks", "masking", "logprobs")
+
+
+def __getattr__(name: str) -> Any:
+    if name in __all__:
+        for module in _MODULES:
+            home = import_module(f"{__name__}.{module}")
+            if name in vars(home):
+                return vars(home)[name]
+    raise AttributeError(f"module `{__name__}` has no attribute `{name}`")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

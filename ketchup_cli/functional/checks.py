@@ -1,0 +1,36 @@
+"""Shapes read off tensor names, and the precision maths is done in."""
+
+import torch
+from torch import Tensor
+
+from ketchup_cli.errors import ShapeError
+
+
+def check_shapes(names: str, *tensors: Tensor) -> None:
+    """Hold tensors against the shapes their names end in.
+
+    Args:
+        names: one name a tensor, separated by spaces; the letters after the last underscore are
+            its axes, and a letter means the same size everywhere: `"q_BT v_BT mask_BT"`.
+        tensors: as many tensors, in that order.
+
+    Raises:
+        ShapeError: an axis is missing, or two tensors differ in one; both sizes are named.
+    """
+    first: dict[str, tuple[int, str]] = {}
+    for name, tensor in zip(names.split(), tensors, strict=True):
+        axes = name.rpartition("_")[2]
+        if tensor.ndim != len(axes):
+            raise ShapeError(f"`{name}` has {tensor.ndim} axes; its name says {len(axes)}")
+        for axis, size in zip(axes, tensor.shape, strict=True):
+            expected, owner = first.setdefault(axis, (size, name))
+            if size != expected:
+                raise ShapeError(f"`{name}` has {size} along {axis} where `{owner}` has {expected}")
+
+
+def at_least_float32(x: Tensor) -> Tensor:
+    """Return `x` in float32, or unchanged where it is float64.
+
+    Half precision is too coarse for differences of logits: at 20 one step of bfloat16 is 0.125.
+    """
+    return x if x.dtype == torch.float64 else x.float()

@@ -1,0 +1,221 @@
+"""Log-probabilities, entropies, and what is kept of a teacher's distribution."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import final
+
+import torch
+from torch import Tensor
+
+from ketchup_cli.errors import NonFiniteError, ShapeError
+from ketchup_cli.functional.checks import at_least_float32, check_shapes
+
+LOGIT_FLOOR = -1e30
+"""Stands for minus infinity where it would be multiplied by a probability of 0."""
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Statistics:
+    """What is kept of teacher logits f over a flat list of N states, at K temperatures tau.
+
+    In nats of teacher logit: `taken` = f(a), `best` = max f, `mean` = mean f over the vocabulary,
+    `lse` = logsumexp(f/tau), `expected` = E_p[f] under p = softmax(f/tau).
+    """
+
+    taken_N: Tensor
+    best_N: Tensor
+    mean_N: Tensor
+    lse_NK: Tensor
+    expected_NK: Tensor
+
+
+def log_probs_of(logits_BTV: Tensor, tokens_BT: Tensor) -> Tensor:
+    """Return the log-probability of every token.
+
+        log softmax(f(s_t))[a_t]
+
+    Args:
+        logits_BTV: [B, T, V] logits f(s_t) that predict `tokens_BT[:, t]`.
+        tokens_BT: [B, T] token ids a_t.
+
+    Returns:
+        [B, T] nats, at least float32.
+
+    Raises:
+        ShapeError: shapes differ.
+    """
+    check_shapes("logits_BTV tokens_BT", logits_BTV, tokens_BT)
+    logp_BTV = at_least_float32(logits_BTV).log_softmax(dim=-1)
+    return logp_BTV.gather(-1, tokens_BT.long()[..., None]).squeeze(-1)
+
+
+def mean_log_prob(logits_BTV: Tensor) -> Tensor:
+    """Return the log-probability averaged over the vocabulary.
+
+        (1/V) sum_v log softmax(f(s_t))[v]
+
+    Its negative is the cross-entropy from the uniform distribution: the smoothing term of
+    label smoothing (and not an entropy, for which it is sometimes taken).
+
+    Args:
+        logits_BTV: [B, T, V] logits.
+
+    Returns:
+        [B, T] nats, at least float32.
+    """
+    check_shapes("logits_BTV", logits_BTV)
+    return at_least_float32(logits_BTV).log_softmax(dim=-1).mean(dim=-1)
+
+
+def entropy(logits_BTV: Tensor) -> Tensor:
+    """Return the entropy of every step's distribution.
+
+        -sum_v p_v log p_v,   p = softmax(f(s_t))
+
+    Args:
+        logits_BTV: [B, T, V] logits; minus infinity means probability 0.
+
+    Returns:
+        [B, T] nats, at least float32.
+    """
+    check_shapes("logits_BTV", logits_BTV)
+    logp_BTV = at_least_float32(logits_BTV).log_softmax(dim=-1)
+    return -(logp_BTV.exp() * logp_BTV.clamp(min=LOGIT_FLOOR)).sum(dim=-1)
+
+
+def teacher_statistics(
+    logits_NV: Tensor, tokens_N: Tensor, *, temperatures: Sequence[float] = (1.0,)
+) -> Statistics:
+    """Return the numbers by which a teacher's distributions are remembered.
+
+    Two tensors of the size of `logits_NV` exist at a time, whatever the number of temperatures.
+    Sums run over f - max f, so that an offset common to a state's logits costs no digits.
+
+    Args:
+        logits_NV: [N, V] teacher logits of N states; hand them over in chunks.
+        tokens_N: [N] the token emitted in each.
+        temperatures: K temperatures tau > 0.
+
+    Returns:
+        Statistics, at least float32.
+
+    Raises:
+        ShapeError: shapes differ.
+    """
+    check_shapes("logits_NV tokens_N", logits_NV, tokens_N)
+    f_NV = at_least_float32(logits_NV)
+    best_N = f_NV.amax(dim=-1)
+    below_NV = (f_NV - best_N[:, None]).clamp_(min=LOGIT_FLOOR)
+    lse, expected = [], []
+    for temperature in temperatures:
+        weight_NV = (below_NV / temperature).exp_()
+        mass_N = weight_NV.sum(dim=-1)
+        lse.append(best_N / temperature + mass_N.log())
+        expected.append(best_N + _row_dot(weight_NV, below_NV) / mass_N)
+    return Statistics(
+        taken_N=f_NV.gather(-1, tokens_N.long()[:, None]).squeeze(-1),
+        best_N=best_N,
+        mean_N=f_NV.mean(dim=-1),
+        lse_NK=torch.stack(lse, dim=-1),
+        expected_NK=torch.stack(expected, dim=-1),
+    )
+
+
+def top_entries(
+    logits_NV: Tensor, *, m: int, lse_NK: Tensor, temperatures: Sequence[float] = (1.0,)
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the M largest logits of every state and the mass of all others.
+
+        gap_m = max f - f_m,    tail_k = 1 - sum_m exp(f_m / tau_k - lse_k)
+
+    Args:
+        logits_NV: [N, V] teacher logits.
+        m: entries kept, 1 to V.
+        lse_NK: [N, K] logsumexp(f / tau_k), as `teacher_statistics` gives it.
+        temperatures: K temperatures tau > 0.
+
+    Returns:
+        ids [N, M] int32, largest logit first; gaps [N, M] and tail [N, K], at least float32.
+        The tail is exactly 0 for M = V.
+
+    Raises:
+        ShapeError: `m` is not in 1 to V, or the temperatures are not as many as K.
+    """
+    check_shapes("logits_NV lse_NK", logits_NV, lse_NK)
+    if not 1 <= m <= logits_NV.shape[1]:
+        raise ShapeError(f"`m` is {m}; it must be 1 to {logits_NV.shape[1]}, the vocabulary")
+    if len(temperatures) != lse_NK.shape[1]:
+        raise ShapeError(
+            f"`lse_NK` has {lse_NK.shape[1]} along K where there are {len(temperatures)} temperatures"
+        )
+    top_NM, ids_NM = logits_NV.topk(m, dim=-1)
+    top_NM = at_least_float32(top_NM)
+    if m == logits_NV.shape[1]:
+        tail_NK = torch.zeros_like(lse_NK)
+    else:
+        kept = [
+            (top_NM / tau - lse_NK[:, k, None]).exp().sum(dim=-1)
+            for k, tau in enumerate(temperatures)
+        ]
+        tail_NK = (1 - torch.stack(kept, dim=-1)).clamp(min=0, max=1)
+    return ids_NM.int(), top_NM[:, :1] - top_NM, tail_NK
+
+
+def expectation(logits_NV: Tensor, student_logits_NV: Tensor) -> Tensor:
+    """Return the teacher logit the student expects to score with its next token.
+
+        sum_a pi(a|s) f(s, a),   pi = softmax(student logits)
+
+    Args:
+        logits_NV: [N, V] teacher logits f.
+        student_logits_NV: [N, V] student logits in the same states.
+
+    Returns:
+        [N] nats of teacher logit, at least float32.
+
+    Raises:
+        ShapeError: shapes differ.
+    """
+    check_shapes("logits_NV student_logits_NV", logits_NV, student_logits_NV)
+    f_NV = at_least_float32(logits_NV)
+    best_N = f_NV.amax(dim=-1)
+    below_NV = (f_NV - best_N[:, None]).clamp(min=LOGIT_FLOOR)
+    policy_NV = at_least_float32(student_logits_NV).softmax(dim=-1)
+    return best_N + _row_dot(policy_NV.to(below_NV.dtype), below_NV)
+
+
+def choose_by_inverse_cdf(logits_BV: Tensor, u_B: Tensor) -> Tensor:
+    """Return the token at which the cumulative distribution passes u.
+
+        a = min { v : sum_{w <= v} softmax(f)_w > u }
+
+    The same u gives the same token in any batch, so a sample's randomness can be its own. A token
+    of probability 0 is never chosen, not even for u = 0 or u = 1.
+
+    Args:
+        logits_BV: [B, V] logits; minus infinity means probability 0.
+        u_B: [B] uniform numbers in [0, 1].
+
+    Returns:
+        [B] int64 token ids.
+
+    Raises:
+        ShapeError: shapes differ.
+        NonFiniteError: a row is no distribution: NaN, plus infinity, or minus infinity throughout.
+    """
+    check_shapes("logits_BV u_B", logits_BV, u_B)
+    # MPS has no float64; elsewhere float32 would lose the tail of a large vocabulary
+    exact = torch.float32 if logits_BV.device.type == "mps" else torch.float64
+    cumulative_BV = at_least_float32(logits_BV).softmax(dim=-1).cumsum(dim=-1, dtype=exact)
+    total_B = cumulative_BV[:, -1]
+    if not bool(torch.isfinite(total_B).all()):
+        raise NonFiniteError("the logits to sample from are not finite")
+    below_total_B = torch.nextafter(total_B, torch.zeros_like(total_B))
+    target_B = torch.minimum(u_B.to(total_B) * total_B, below_total_B)
+    return torch.searchsorted(cumulative_BV, target_B[:, None], right=True).squeeze(-1)
+
+
+def _row_dot(a_NV: Tensor, b_NV: Tensor) -> Tensor:
+    """Sum the products of each row, without a third tensor of that size."""
+    return torch.bmm(a_NV[:, None, :], b_NV[:, :, None])[:, 0, 0]

@@ -1,0 +1,195 @@
+"""The objectives: every file here that does not start with an underscore, `base` apart, is one.
+
+A spec names them as tables: `name`, `weight`, `prefixes`, and the objective's own fields.
+"""
+
+import ast
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import fields
+from importlib import import_module
+from pathlib import Path
+from typing import Any, cast, get_args
+
+import msgspec
+
+from ketchup_cli.errors import SpecError
+from ketchup_cli.objectives.base import Objective, Term
+from ketchup_cli.signals import Prefixes
+from ketchup_cli.spec import Table, merge, unknown
+
+__all__ = [
+    "Objective",
+    "Term",
+    "build",
+    "headline",
+    "lay_preset",
+    "load",
+    "names",
+    "terms",
+    "to_tables",
+]
+
+_TERM_FIELDS = ("name", "weight", "prefixes")
+
+
+def names() -> tuple[str, ...]:
+    """Return the names of all objectives, sorted."""
+    stems = (path.stem for path in Path(__file__).parent.glob("*.py"))
+    return tuple(sorted(stem for stem in stems if stem != "base" and not stem.startswith("_")))
+
+
+def headline(name: str) -> str:
+    """Return the first line of an objective's docstring, without importing it.
+
+    Raises:
+        SpecError: there is no such objective.
+    """
+    _check_name(name)
+    source = Path(__file__).with_name(f"{name}.py").read_text(encoding="utf-8")
+    return (ast.get_docstring(ast.parse(source)) or "").partition("\n")[0]
+
+
+def load(name: str) -> type[Objective]:
+    """Return the class of an objective.
+
+    Raises:
+        SpecError: there is no such objective.
+    """
+    _check_name(name)
+    module = import_module(f"{__name__}.{name}")
+    (found,) = (
+        value
+        for value in vars(module).values()
+        if isinstance(value, type)
+        and issubclass(value, Objective)
+        and value.__module__ == module.__name__
+        and getattr(value, "__final__", False)
+    )
+    return found
+
+
+def build(table: Mapping[str, Any]) -> Term:
+    """Return the term that a table of the spec describes, defaults filled in.
+
+    Raises:
+        SpecError: an unknown objective or field, or a value of the wrong type or range.
+    """
+    if not isinstance(table.get("name"), str):
+        raise SpecError("a term of the objective has no `name`", hint="--objective ketchup")
+    name = table["name"]
+    kind = load(name)
+    hint = f"ketchup objectives {name}"
+    own = {key: value for key, value in table.items() if key not in _TERM_FIELDS}
+    known = [field.name for field in fields(cast(Any, kind))]
+    for key in own:
+        if key not in known:
+            shown = [f"objective.{item}" for item in (*known, "weight", "prefixes")]
+            raise unknown(f"a field of {name}", f"objective.{key}", shown, hint=hint)
+    try:
+        objective = msgspec.convert(own, type=kind, strict=True)
+    except msgspec.ValidationError as error:
+        text = str(error)
+        raise SpecError(f"objective {name}: {text[:1].lower()}{text[1:]}", hint=hint) from None
+    return Term(
+        name=name,
+        weight=_weight(table.get("weight", 1.0), name),
+        prefixes=_prefixes(table.get("prefixes"), name, objective.needs.prefixes),
+        objective=objective,
+    )
+
+
+def terms(tables: Iterable[Mapping[str, Any]]) -> tuple[Term, ...]:
+    """Return the terms of a loss.
+
+    Raises:
+        SpecError: there is none, one cannot be built, or two do not go together.
+    """
+    built = tuple(build(table) for table in tables)
+    if not built:
+        raise SpecError("the objective has no terms", hint="--objective ketchup")
+    seen: set[tuple[str, str]] = set()
+    temperatures: dict[str, float] = {}
+    for term in built:
+        if (term.name, term.prefixes) in seen:
+            raise SpecError(
+                f"objective `{term.name}` stands twice on completions of `{term.prefixes}`",
+                hint="give one term the sum of the weights",
+            )
+        seen.add((term.name, term.prefixes))
+        if term.needs.teacher == "none":
+            continue
+        asked = term.needs.temperature
+        if temperatures.setdefault(term.prefixes, asked) != asked:
+            raise SpecError(
+                f"terms on completions of `{term.prefixes}` ask for teacher temperatures "
+                f"{temperatures[term.prefixes]:g} and {asked:g}; a batch has one",
+                hint="give both terms the same temperature",
+            )
+    return built
+
+
+def to_tables(terms: Iterable[Term]) -> tuple[Table, ...]:
+    """Return the terms as plain tables, every default written out."""
+    return tuple(
+        {
+            "name": term.name,
+            "weight": term.weight,
+            "prefixes": term.prefixes,
+            **msgspec.to_builtins(term.objective),
+        }
+        for term in terms
+    )
+
+
+def lay_preset(table: Mapping[str, Any], preset: str = "default") -> Table:
+    """Return the settings of `ketchup distill` with a preset laid under them.
+
+    The first term of `table["objective"]` decides whose preset it is; the preset's own table
+    `objective` is laid under that term.
+
+    Raises:
+        SpecError: there is no such objective, or it has no such preset.
+    """
+    given: list[Mapping[str, Any]] = list(table.get("objective") or ({"name": "ketchup"},))
+    name = str(given[0].get("name"))
+    presets = load(name).presets
+    if preset not in presets:
+        raise unknown(
+            f"a preset of {name}", preset, presets, hint=f"--preset {next(iter(presets))}"
+        )
+    chosen = dict(presets[preset])
+    own = chosen.pop("objective", {})
+    first = merge(own, given[0])
+    return {**merge(chosen, table), "objective": [first, *map(dict, given[1:])]}
+
+
+def _check_name(name: str) -> None:
+    if name not in names():
+        raise unknown("an objective", name, names(), hint="ketchup objectives")
+
+
+def _weight(value: Any, name: str) -> float:
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not number or not math.isfinite(value) or value <= 0:
+        raise SpecError(
+            f"the weight of `{name}` is `{value}`; it must be a number above 0",
+            hint="--set objective.weight=1.0",
+        )
+    return float(value)
+
+
+def _prefixes(value: Any, name: str, offered: tuple[Prefixes, ...]) -> Prefixes:
+    if value is None:
+        return offered[0]
+    if value not in get_args(Prefixes):
+        raise unknown(
+            "a source of completions", str(value), get_args(Prefixes), hint=f"prefixes={offered[0]}"
+        )
+    if value not in offered:
+        listed = ", ".join(f"`{item}`" for item in offered)
+        raise SpecError(
+            f"objective `{name}` cannot learn from completions of `{value}`, only of {listed}",
+            hint=f"--set objective.prefixes={offered[0]}",
+        )
+    return cast(Prefixes, value)
