@@ -168,6 +168,8 @@ class CorpusSpec(Spec, frozen=True, kw_only=True):
 
     format: Literal["auto", "jsonl", "csv", "tsv", "parquet", "moses", "datasets"] = "auto"
     """Format of the files; auto reads it off the file name."""
+    dataset: str = ""
+    """Data set on the hub as `name@revision`, when no file and no folder is given."""
     prompt_field: str = "prompt"
     """Field that holds the prompt."""
     reference_field: tuple[str, ...] | str = "reference"

@@ -1,0 +1,94 @@
+"""Rows of a `datasets` data set: a local folder, or a name on the hub at a fixed revision."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from ketchup_cli.corpora.readers import Record
+from ketchup_cli.corpora.rows import Row
+from ketchup_cli.errors import DataError, SpecError
+
+_RENAMED: Mapping[str, str] = {"validation": "dev", "valid": "dev"}
+"""Split names of the hub and what ketchup calls them."""
+
+
+def split_name(part: str) -> str:
+    """Return the name a split of a data set gets in the corpus."""
+    return _RENAMED.get(part, part)
+
+
+def pinned(name: str) -> str:
+    """Return `name@revision` for a data set on the hub, asking the hub where none is given.
+
+    Raises:
+        DataError: the hub cannot be reached or does not know the name.
+    """
+    if "@" in name:
+        return name
+    import huggingface_hub
+    from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
+
+    try:
+        found = huggingface_hub.HfApi().dataset_info(name)
+    except (OSError, HfHubHTTPError, OfflineModeIsEnabled) as error:
+        raise _unreachable(name, error) from None
+    return f"{name}@{found.sha}"
+
+
+def parts(dataset: str, *, folder: Path | None) -> tuple[str, ...]:
+    """Return the split names of a data set, in its own words.
+
+    Raises:
+        SpecError: no revision is named.
+        DataError: it cannot be loaded.
+    """
+    loaded = _load(dataset, folder=folder)
+    return tuple(str(part) for part in loaded)
+
+
+def read_dataset(dataset: str, *, part: str, folder: Path | None) -> Iterator[Record]:
+    """Return one row per row of a split of a data set."""
+    rows = _load(dataset, folder=folder)[part]
+    for number, fields in enumerate(rows, start=1):
+        yield Row(f"row {number}", fields)
+
+
+def _load(dataset: str, *, folder: Path | None) -> Any:
+    import datasets
+    from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
+
+    name, _, revision = dataset.partition("@")
+    try:
+        if folder is None:
+            _check_revision(name, revision)
+            return datasets.load_dataset(name, revision=revision)
+        if (folder / "dataset_dict.json").is_file():
+            return datasets.load_from_disk(folder)
+        return datasets.load_dataset(str(folder))
+    except (OSError, HfHubHTTPError, OfflineModeIsEnabled, ValueError) as error:
+        if folder is None:
+            raise _unreachable(name, error) from None
+        raise DataError(
+            f"`{folder}` is no data set that `datasets` can load: {_first_line(error)}",
+            hint="ketchup corpus --train FILE.jsonl",
+        ) from None
+
+
+def _check_revision(name: str, revision: str) -> None:
+    if not revision:
+        raise SpecError(
+            f"data set `{name}` names no revision, so its rows may change unseen",
+            hint=f"--set dataset={name}@COMMIT",
+        )
+
+
+def _unreachable(name: str, error: Exception) -> DataError:
+    return DataError(
+        f"data set `{name}` cannot be had from the hub: {_first_line(error)}",
+        hint="download it elsewhere and give its files (--train FILE.parquet) or its folder",
+    )
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).splitlines()
+    return lines[0] if lines else type(error).__name__
