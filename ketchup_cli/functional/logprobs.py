@@ -13,6 +13,9 @@ from ketchup_cli.functional.checks import at_least_float32, check_shapes
 LOGIT_FLOOR = -1e30
 """Stands for minus infinity where it would be multiplied by a probability of 0."""
 
+GROUP_WIDTH = 16
+"""Logits of which the largest is looked for first when few of many are kept; measured."""
+
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,7 +112,7 @@ def teacher_statistics(
     below_NV = (f_NV - best_N[:, None]).clamp_(min=LOGIT_FLOOR)
     lse, expected = [], []
     for temperature in temperatures:
-        weight_NV = (below_NV / temperature).exp_()
+        weight_NV = below_NV.exp() if temperature == 1 else (below_NV / temperature).exp_()
         mass_N = weight_NV.sum(dim=-1)
         lse.append(best_N / temperature + mass_N.log())
         expected.append(best_N + _row_dot(weight_NV, below_NV) / mass_N)
@@ -149,7 +152,7 @@ def top_entries(
         raise ShapeError(
             f"`lse_NK` has {lse_NK.shape[1]} along K where there are {len(temperatures)} temperatures"
         )
-    top_NM, ids_NM = logits_NV.topk(m, dim=-1)
+    top_NM, ids_NM = _largest(logits_NV, m)
     top_NM = at_least_float32(top_NM)
     if m == logits_NV.shape[1]:
         tail_NK = torch.zeros_like(lse_NK)
@@ -217,5 +220,27 @@ def choose_by_inverse_cdf(logits_BV: Tensor, u_B: Tensor) -> Tensor:
 
 
 def _row_dot(a_NV: Tensor, b_NV: Tensor) -> Tensor:
-    """Sum the products of each row, without a third tensor of that size."""
-    return torch.bmm(a_NV[:, None, :], b_NV[:, :, None])[:, 0, 0]
+    """Sum the products of each row into `a_NV`'s memory: no third tensor of that size."""
+    # a batched matrix product of single rows does the same five times slower on a CPU
+    return a_NV.mul_(b_NV).sum(dim=-1)
+
+
+def _largest(logits_NV: Tensor, m: int) -> tuple[Tensor, Tensor]:
+    """Return the M largest logits and their ids, in half the time `topk` takes on all V.
+
+    The vocabulary is seen as G = V / WIDTH strided groups. The M largest logits stand in the M
+    groups of largest maximum: were one elsewhere, those M maxima would all be at least as large.
+    """
+    rows, vocabulary = logits_NV.shape
+    groups = vocabulary // GROUP_WIDTH
+    whole = groups * GROUP_WIDTH
+    if groups < 2 * m:
+        values_NM, ids_NM = logits_NV.topk(m, dim=-1)
+        return values_NM, ids_NM
+    maxima_NG = logits_NV[:, :whole].unflatten(1, (GROUP_WIDTH, groups)).amax(dim=1)
+    chosen_NM = maxima_NG.topk(m, dim=-1, sorted=False).indices
+    steps = torch.arange(GROUP_WIDTH, device=logits_NV.device) * groups
+    rest = torch.arange(whole, vocabulary, device=logits_NV.device).expand(rows, -1)
+    candidates_NC = torch.cat([(chosen_NM[:, :, None] + steps).flatten(1), rest], dim=1)
+    values_NM, index_NM = logits_NV.gather(1, candidates_NC).topk(m, dim=-1)
+    return values_NM, candidates_NC.gather(1, index_NM)
