@@ -77,14 +77,14 @@ def entropy(logits_BTV: Tensor) -> Tensor:
         -sum_v p_v log p_v,   p = softmax(f(s_t))
 
     Args:
-        logits_BTV: [B, T, V] logits; minus infinity means probability 0.
+        logits_BTV: [B, T, V] logits, finite.
 
     Returns:
         [B, T] nats, at least float32.
     """
     check_shapes("logits_BTV", logits_BTV)
     logp_BTV = at_least_float32(logits_BTV).log_softmax(dim=-1)
-    return -(logp_BTV.exp() * logp_BTV.clamp(min=LOGIT_FLOOR)).sum(dim=-1)
+    return -(logp_BTV.exp() * logp_BTV).sum(dim=-1)
 
 
 def teacher_statistics(
@@ -237,7 +237,7 @@ def _largest(logits_NV: Tensor, m: int) -> tuple[Tensor, Tensor]:
     if groups < 2 * m:
         values_NM, ids_NM = logits_NV.topk(m, dim=-1)
         return values_NM, ids_NM
-    maxima_NG = logits_NV[:, :whole].unflatten(1, (GROUP_WIDTH, groups)).amax(dim=1)
+    maxima_NG = logits_NV[:, :whole].reshape(rows, GROUP_WIDTH, groups).amax(dim=1)
     chosen_NM = maxima_NG.topk(m, dim=-1, sorted=False).indices
     steps = torch.arange(GROUP_WIDTH, device=logits_NV.device) * groups
     rest = torch.arange(whole, vocabulary, device=logits_NV.device).expand(rows, -1)
