@@ -1,0 +1,286 @@
+"""Run one stage: spec, inputs, id, already there?, plan, lock, work, commit, name."""
+
+import importlib
+import os
+import shutil
+import signal
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any, final
+
+from ketchup_cli import __version__
+from ketchup_cli.cli.console import Console, human_bytes, human_seconds, print_json, print_result
+from ketchup_cli.cli.describe import note_of, short
+from ketchup_cli.cli.inputs import Place, Resolution, Resolved, file_inputs, resolve_roles
+from ketchup_cli.cli.project import Project, load_project
+from ketchup_cli.cli.request import SCHEMA_VERSION, Request
+from ketchup_cli.cli.settings import Settings, flatten, resolve_settings, set_layers
+from ketchup_cli.reporting import SilentReporter
+from ketchup_cli.spec import to_table
+from ketchup_cli.stages import STAGES, Stage
+from ketchup_cli.store import find, verify
+from ketchup_cli.store.build import begin
+from ketchup_cli.store.digest import recipe_id
+from ketchup_cli.store.find import Artifact, Input
+from ketchup_cli.store.layout import Store
+
+PACKAGES = ("torch", "transformers", "tokenizers", "safetensors", "accelerate", "sacrebleu")
+"""Whose versions are written into a manifest."""
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """A request with everything found: what will be made, from what, under which id."""
+
+    request: Request
+    stage: Stage
+    settings: Settings
+    store: Store
+    resolution: Resolution
+    id: str
+    name: str | None
+
+    @property
+    def inputs(self) -> dict[str, Input]:
+        """The inputs by role."""
+        return {item.input.role: item.input for item in self.resolution.inputs}
+
+
+def execute(request: Request) -> None:
+    """Make the artifact a request asks for, or find it; print its id, or one JSON document.
+
+    Raises:
+        KetchupError: anything a person can mend, with a hint.
+    """
+    console = Console(plain=request.common.json)
+    job = prepare(request)
+    artifact = find.lookup(job.store, job.stage.kind, job.id)
+    if artifact is not None:
+        _give_name(job, artifact)
+        console.note("already done", _headline(job, artifact))
+        _print_artifact(job, artifact, already_done=True)
+        return
+    _check_intact(job.resolution.inputs)
+    module = _show_plan(job, console)
+    if request.common.dry_run:
+        console.note("dry run", "nothing was written")
+        _print_dry_run(job, module)
+        return
+    with _termination_raises():
+        if _rank() > 0:
+            _run_beside(job, module)
+            return
+        artifact, seconds = _run(job, module, console)
+    _give_name(job, artifact)
+    size = human_bytes(sum(file.bytes for file in artifact.manifest.files))
+    note = note_of(artifact.manifest)
+    parts = [_headline(job, artifact), size, *([note] if note else []), human_seconds(seconds)]
+    console.note("done", "   ".join(parts))
+    if request.next:
+        console.note("next", request.next)
+    _print_artifact(job, artifact, already_done=False)
+
+
+def prepare(request: Request) -> Job:
+    """Return the job of a request; reads inputs' digests, imports no stage, writes nothing."""
+    stage = STAGES[request.stage]
+    common = request.common
+    project = load_project(common.config, store=common.store)
+    flags = (*request.flags, *set_layers(common.sets))
+    settings = resolve_settings(stage, project, flags, preset=request.preset)
+    store = Store.open(project.store, create=not common.dry_run)
+    place = Place(store=store, project=project, download=not common.dry_run)
+    found = resolve_roles(stage, settings.spec, request.roles, place=place)
+    resolution = Resolution(
+        inputs=(*file_inputs(request.files), *found.inputs), absent=found.absent
+    )
+    key = recipe_id(
+        stage.kind,
+        stage.version,
+        spec=settings.table,
+        inputs=[(item.input.role, item.input.digest) for item in resolution.inputs],
+    )
+    return Job(
+        request=request,
+        stage=stage,
+        settings=settings,
+        store=store,
+        resolution=resolution,
+        id=key,
+        name=find.check_name(common.name) if common.name else _default_name(stage, project),
+    )
+
+
+def _default_name(stage: Stage, project: Project) -> str | None:
+    """Return the name `[names]` gives the stage's own role, unless it is a path or a hub id."""
+    name = project.names.get(stage.output_role)
+    return None if name is None or "/" in name or name.startswith(".") else name
+
+
+def _check_intact(inputs: Sequence[Resolved]) -> None:
+    for item in inputs:
+        if (item.input.path / "manifest.json").is_file():
+            verify.ensure_intact(item.input.path)
+
+
+def _show_plan(job: Job, console: Console) -> Any:
+    label = job.stage.name
+    for item in job.resolution.inputs:
+        given = item.input
+        console.note(
+            label, f"{given.role:<15} {given.label}   {short(given.digest)}   from {item.origin}"
+        )
+        label = ""
+    for role, reason in job.resolution.absent:
+        console.note(label, f"{role:<15} none: {reason}")
+        label = ""
+    # a stage reads local files only; whatever came from a hub is on disk by now
+    if not getattr(job.settings.spec, "dataset", ""):
+        os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    module = importlib.import_module(job.stage.module)
+    for heading, text in module.plan(job.settings.spec, job.inputs):
+        console.note(heading, text)
+    return module
+
+
+def _run(job: Job, module: Any, console: Console) -> tuple[Artifact, float]:
+    started = time.monotonic()
+    with _begin(job, job.store) as build:
+        if build.published is not None:
+            return build.published, 0.0
+        summary = module.run(job.settings.spec, job.inputs, build, console)
+        seconds = time.monotonic() - started
+        artifact = build.commit(
+            summary=summary,
+            signature=signature(job),
+            environment=environment(),
+            seconds=round(seconds, 1),
+        )
+    return artifact, seconds
+
+
+def _begin(job: Job, store: Store) -> Any:
+    return begin(
+        store,
+        kind=job.stage.kind,
+        version=job.stage.version,
+        spec=job.settings.table,
+        inputs=[item.input for item in job.resolution.inputs],
+        label=job.name or job.stage.name,
+    )
+
+
+def _rank() -> int:
+    """Return this process's number among those of one launch; 0 publishes."""
+    return int(os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0")))
+
+
+def _run_beside(job: Job, module: Any) -> None:
+    """Work along with rank 0 in a store of one's own that is thrown away.
+
+    The training state of a killed run is copied in, so that all processes resume alike; rank 0
+    cannot replace it before this process joins it.
+    """
+    with tempfile.TemporaryDirectory(prefix="ketchup-rank-") as folder:
+        store = Store.open(Path(folder) / "store")
+        with _begin(job, store) as build:
+            state = job.store.staging_path(job.id) / build.state_path.name
+            if state.is_dir():
+                shutil.copytree(state, build.state_path, dirs_exist_ok=True)
+            module.run(job.settings.spec, job.inputs, build, SilentReporter())
+
+
+@contextmanager
+def _termination_raises() -> Iterator[None]:
+    """Turn SIGTERM into an exception, so that locks are let go and state is kept."""
+
+    def stop(number: int, _frame: object) -> None:
+        raise SystemExit(128 + number)
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _give_name(job: Job, artifact: Artifact) -> None:
+    if job.name is not None and not job.request.common.dry_run and _rank() == 0:
+        find.give_name(job.store, job.name, artifact)
+
+
+def signature(job: Job) -> str:
+    """Return one line that tells what made an artifact: inputs, changed settings, version."""
+    default = flatten(to_table(job.stage.spec()))
+    changed = {
+        key: value
+        for key, value in flatten(job.settings.table).items()
+        if default.get(key, ...) != value
+    }
+    parts = [f"{job.stage.name}/{job.stage.version}"]
+    parts += [f"{item.input.role}:{short(item.input.digest)}" for item in job.resolution.inputs]
+    parts += [f"{key}:{value}" for key, value in changed.items()]
+    return "|".join([*parts, f"v:{__version__}"])
+
+
+def environment() -> dict[str, str]:
+    """Return versions and the machine's kind, for the manifest; never part of an id."""
+    import platform
+
+    found = {"ketchup": __version__, "python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    found["machine"] = f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores"
+    return found
+
+
+def _headline(job: Job, artifact: Artifact) -> str:
+    shown = find.name_of(job.store, artifact.id)
+    return "   ".join(filter(None, [artifact.kind, shown, short(artifact.id)]))
+
+
+def _print_artifact(job: Job, artifact: Artifact, *, already_done: bool) -> None:
+    if _rank() > 0:
+        return
+    if not job.request.common.json:
+        print_result(short(artifact.id))
+        return
+    print_json({
+        "schema_version": SCHEMA_VERSION,
+        "kind": artifact.kind,
+        "id": artifact.id,
+        "digest": artifact.digest,
+        "name": find.name_of(job.store, artifact.id),
+        "path": str(artifact.path),
+        "already_done": already_done,
+        "summary": artifact.manifest.summary,
+    })
+
+
+def _print_dry_run(job: Job, module: Any) -> None:
+    if not job.request.common.json:
+        print_result(short(job.id))
+        return
+    print_json({
+        "schema_version": SCHEMA_VERSION,
+        "kind": job.stage.kind,
+        "id": job.id,
+        "already_done": False,
+        "dry_run": True,
+        "inputs": [
+            {"role": item.input.role, "label": item.input.label, "digest": item.input.digest}
+            for item in job.resolution.inputs
+        ],
+        "plan": [list(line) for line in module.plan(job.settings.spec, job.inputs)],
+        "spec": job.settings.table,
+    })

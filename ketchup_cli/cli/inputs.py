@@ -1,0 +1,222 @@
+"""From the text of a role to an input with a digest: an artifact, a local folder, or a hub id."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import final
+
+from ketchup_cli.cli.project import Project
+from ketchup_cli.errors import ModelError, NotFound, SpecError
+from ketchup_cli.spec import Spec
+from ketchup_cli.stages import STAGES, Role, Stage
+from ketchup_cli.store import find
+from ketchup_cli.store.find import Artifact, Input
+from ketchup_cli.store.layout import Store
+
+HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+(@[\w./-]+)?")
+"""`org/name` or `org/name@revision`."""
+HUB_FILES = ("*.safetensors", "*.json", "*.model", "*.txt", "*.jinja")
+"""Weights, configs and tokenizers; never code, never pickles."""
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resolved:
+    """An input and who named it."""
+
+    input: Input
+    origin: str
+    """The flag or the file that named it."""
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resolution:
+    """The inputs of a stage, and the roles it goes without."""
+
+    inputs: tuple[Resolved, ...]
+    absent: tuple[tuple[str, str], ...] = ()
+    """Role and reason, for roles that were named and could be served later."""
+
+
+def resolve_roles(
+    stage: Stage, spec: Spec, given: Mapping[str, str | None], *, place: "Place"
+) -> Resolution:
+    """Return the inputs of a stage by role: flags first, then `[names]`.
+
+    Raises:
+        SpecError: a role the stage cannot do without has no name, or a flag names a role that
+            these settings do not use.
+        NotFound: there is no artifact, folder or model of that name.
+    """
+    inputs: list[Resolved] = []
+    absent: list[tuple[str, str]] = []
+    for role in stage.roles:
+        flag = given.get(role.name)
+        if not role.used(spec):
+            _refuse_unused(stage, role, flag)
+            continue
+        text = flag if flag is not None else place.project.names.get(role.name)
+        if text is None:
+            _refuse_unnamed(stage, role, spec)
+            continue
+        origin = f"--{role.name}" if flag is not None else str(place.project.path)
+        try:
+            found = place.lookup(text, role, from_flag=flag is not None)
+        except NotFound as error:
+            if flag is not None or role.needed(spec):
+                raise _with_remedy(error, role) from None
+            absent.append((role.name, f"`{text}` is not made yet"))
+            continue
+        inputs.append(Resolved(input=found, origin=origin))
+    return Resolution(inputs=tuple(inputs), absent=tuple(absent))
+
+
+def _refuse_unused(stage: Stage, role: Role, flag: str | None) -> None:
+    if flag is not None:
+        raise SpecError(
+            f"`--{role.name} {flag}` would not be read: {stage.name} uses no {role.name} with"
+            " these settings",
+            hint=f"leave out --{role.name}, or see `ketchup config show {stage.name}`",
+        )
+
+
+def _refuse_unnamed(stage: Stage, role: Role, spec: Spec) -> None:
+    if role.needed(spec):
+        raise SpecError(
+            f"{stage.name} needs a {role.name}, and none is named",
+            hint=f'--{role.name} NAME, or `{role.name} = "NAME"` under [names] in ketchup.toml',
+        )
+
+
+def _with_remedy(error: NotFound, role: Role) -> NotFound:
+    makers = [stage.name for stage in STAGES.values() if stage.kind == role.kind]
+    made_by = " or ".join(f"`ketchup {name}`" for name in makers)
+    hint = error.hint or f"make it with {made_by}, or see `ketchup ls`"
+    return NotFound(error.message, hint=hint)
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where names are looked up: a store and a project."""
+
+    store: Store
+    project: Project
+    download: bool = True
+    """Whether a hub model may be fetched."""
+
+    def lookup(self, text: str, role: Role, *, from_flag: bool) -> Input:
+        """Return the input that `text` names for a role.
+
+        An artifact wins over a folder of the same name; `./NAME` is always the folder.
+
+        Raises:
+            NotFound: no artifact, folder or hub model of that name.
+        """
+        base = Path() if from_flag else self.project.folder
+        looks_like_path = text.startswith((".", "/", "~")) or text.endswith("/")
+        if not looks_like_path:
+            artifact = self._artifact(text, role)
+            if artifact is not None:
+                return artifact
+        folder = base / Path(text).expanduser()
+        if folder.is_dir():
+            return find.folder_input(folder, role.name, kind=role.kind)
+        if role.kind == "model" and not looks_like_path and HUB_ID.fullmatch(text):
+            return self._hub_model(text, role)
+        if looks_like_path:
+            raise NotFound(f"no folder `{folder}`")
+        return self._as_input(find.find(self.store, text, kind=role.kind), role)
+
+    def _artifact(self, text: str, role: Role) -> Input | None:
+        try:
+            return self._as_input(find.find(self.store, text, kind=role.kind), role)
+        except NotFound:
+            return None
+
+    def _as_input(self, artifact: Artifact, role: Role) -> Input:
+        label = find.name_of(self.store, artifact.id) or ""
+        return find.as_input(artifact, role.name, label=label)
+
+    def _hub_model(self, text: str, role: Role) -> Input:
+        name, _, revision = text.partition("@")
+        folder, commit = fetch(
+            name, revision or None, pins=self.store.root / "hub", download=self.download
+        )
+        found = find.folder_input(folder, role.name, kind=role.kind)
+        return replace(found, label=f"{name}@{commit}")
+
+
+def fetch(name: str, revision: str | None, *, pins: Path, download: bool) -> tuple[Path, str]:
+    """Return the folder of a hub model and its commit; a new download is made at most once.
+
+    A name without a revision keeps the commit it was first resolved to, written below `pins`.
+
+    Raises:
+        NotFound: it is not on this machine and may not be fetched now.
+        ModelError: the hub cannot be reached, or has no such model.
+    """
+    pin = pins / f"{name}@{revision or 'main'}".replace("/", "--")
+    wanted = pin.read_text(encoding="ascii").strip() if pin.is_file() else revision
+    snapshot = _snapshot(name, wanted, local=True) if pin.is_file() else None
+    if snapshot is None and not download:
+        raise NotFound(
+            f"hub model `{name}` is not on this machine, and a dry run fetches nothing",
+            hint="leave out --dry-run, or name an artifact or a local folder",
+        )
+    if snapshot is None:
+        snapshot = _snapshot(name, wanted, local=False)
+        assert snapshot is not None
+        pins.mkdir(parents=True, exist_ok=True)
+        pin.write_text(snapshot.name + "\n", encoding="ascii")
+    return snapshot, snapshot.name
+
+
+def _snapshot(name: str, revision: str | None, *, local: bool) -> Path | None:
+    """Return the folder of one commit; None where it is not on this machine and `local`."""
+    import huggingface_hub
+    from huggingface_hub import errors
+
+    try:
+        return Path(
+            huggingface_hub.snapshot_download(
+                name, revision=revision, allow_patterns=list(HUB_FILES), local_files_only=local
+            )
+        )
+    except (errors.RepositoryNotFoundError, errors.RevisionNotFoundError) as error:
+        wanted = f"{name}@{revision}" if revision else name
+        raise ModelError(
+            f"the hub has no model `{wanted}` that may be read without a key"
+            f" ({type(error).__name__})",
+            hint="check the name, or name an artifact or a local folder instead",
+        ) from None
+    except (errors.HfHubHTTPError, errors.LocalEntryNotFoundError, OSError) as error:
+        if local:
+            return None
+        raise ModelError(
+            f"the model hub cannot be reached, so `{name}` cannot be fetched"
+            f" ({type(error).__name__})",
+            hint="name an artifact (`ketchup ls`) or a local folder with config.json and"
+            " model.safetensors instead",
+        ) from None
+
+
+def file_inputs(files: Sequence[tuple[str, Path]]) -> tuple[Resolved, ...]:
+    """Return the inputs for plain files, and for the folder of a data set, by role.
+
+    Raises:
+        NotFound: a file does not exist.
+    """
+    resolved: list[Resolved] = []
+    for role, path in files:
+        flag = f"--{role.partition('.')[0]}"
+        if path.is_dir():
+            found = find.folder_input(path, role, kind="dataset")
+        elif path.is_file():
+            found = find.file_input(path, role)
+        else:
+            raise NotFound(f"no file `{path}`", hint=f"{flag} FILE")
+        resolved.append(Resolved(input=found, origin=flag))
+    return tuple(resolved)

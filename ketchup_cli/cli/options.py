@@ -1,0 +1,92 @@
+"""The options commands share, one definition each; inputs first, then method, then output."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ketchup_cli.cli.request import Common
+
+_MODEL = "artifact, local folder, or hub id org/name@revision"
+
+TeacherOption = Annotated[
+    str | None, typer.Option("--teacher", metavar="NAME", help=f"Teacher: {_MODEL}.")
+]
+StudentOption = Annotated[
+    str | None, typer.Option("--student", metavar="NAME", help=f"Student: {_MODEL}.")
+]
+DistillStudentOption = Annotated[
+    str | None,
+    typer.Option("--student", "--from", metavar="NAME", help=f"Student to start from: {_MODEL}."),
+]
+ModelOption = Annotated[
+    str | None, typer.Option("--model", metavar="NAME", help=f"Who writes: {_MODEL}.")
+]
+CorpusOption = Annotated[
+    str | None, typer.Option("--corpus", metavar="NAME", help="Corpus: artifact or folder.")
+]
+CacheOption = Annotated[
+    str | None, typer.Option("--cache", metavar="NAME", help="Teacher cache: artifact or folder.")
+]
+PseudoTargetsOption = Annotated[
+    str | None,
+    typer.Option("--pseudo-targets", metavar="NAME", help="Learn from this teacher text."),
+]
+GenerationsOption = Annotated[
+    str | None,
+    typer.Option("--generations", metavar="NAME", help="Text to score: artifact or folder."),
+]
+SplitOption = Annotated[
+    str | None, typer.Option("--split", metavar="NAME", help="Split whose prompts are answered.")
+]
+FileOption = Annotated[
+    str | None,
+    typer.Option(metavar="FILE", help="Rows of this split; a Moses pair is two files, A,B."),
+]
+DatasetOption = Annotated[
+    str | None,
+    typer.Option("--dataset", metavar="NAME", help="A `datasets` name, in place of files."),
+]
+ObjectiveOption = Annotated[
+    str | None,
+    typer.Option("--objective", metavar="NAME", help="See `ketchup objectives`."),
+]
+KOption = Annotated[
+    int | None, typer.Option("--k", metavar="N", help="The K of KETCHUP: steps per return.")
+]
+PresetOption = Annotated[
+    str | None,
+    typer.Option("--preset", metavar="NAME", help="Settings of the objective: default, paper, …"),
+]
+
+ConfigOption = Annotated[
+    Path | None,
+    typer.Option("--config", metavar="FILE", help="Read this in place of ./ketchup.toml."),
+]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="A.B=C", help="Change one setting; may be given often."),
+]
+StoreOption = Annotated[
+    Path | None, typer.Option("--store", metavar="DIR", help="Where artifacts lie.")
+]
+NameOption = Annotated[str | None, typer.Option("--name", metavar="NAME", help="Name the result.")]
+DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Print the plan and touch nothing.")]
+JsonOption = Annotated[
+    bool, typer.Option("--json", help="Print one JSON document in place of the id.")
+]
+InspectJsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+
+
+def common(
+    config: Path | None,
+    sets: list[str] | None,
+    store: Path | None,
+    name: str | None,
+    dry_run: bool,
+    json: bool,
+) -> Common:
+    """Return the shared options as one value."""
+    return Common(
+        config=config, sets=tuple(sets or ()), store=store, name=name, dry_run=dry_run, json=json
+    )

@@ -1,0 +1,138 @@
+"""From layers of settings to one complete spec, remembering where each value came from.
+
+Order, later wins: the spec's defaults, the objective's preset, the stage's table in
+`ketchup.toml`, flags and `--set`.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, final
+
+from ketchup_cli.cli.project import Project
+from ketchup_cli.errors import SpecError
+from ketchup_cli.spec import Spec, Table, merge, parse_assignment, resolve, to_table
+from ketchup_cli.stages import Stage
+
+DEFAULT_PRESET = "default"
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Layer:
+    """Settings of one origin, laid over those before it."""
+
+    origin: str
+    table: Table
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """A complete spec and, for every setting that is not a default, where it came from."""
+
+    spec: Spec
+    table: Table
+    """The spec as plain tables: what is stored and what enters the id."""
+    origins: Mapping[str, str]
+    """Dotted key to origin; a key that is absent has its default."""
+
+
+def set_layers(assignments: Sequence[str]) -> tuple[Layer, ...]:
+    """Return a layer for every `--set a.b=c`, in the order they were typed."""
+    return tuple(Layer(origin="--set", table=parse_assignment(text)) for text in assignments)
+
+
+def resolve_settings(
+    stage: Stage, project: Project, flags: Sequence[Layer], *, preset: str | None = None
+) -> Settings:
+    """Return the complete settings of a stage.
+
+    Args:
+        stage: whose spec is resolved.
+        project: whose table for the stage lies under the flags.
+        flags: what the command line says, in the order it was typed.
+        preset: name of the objective's preset; None takes the default one.
+
+    Raises:
+        SpecError: an unknown key, preset or objective, or a value of the wrong type or range.
+    """
+    layers = [*_project_layer(stage, project), *flags]
+    if stage.name == "distill":
+        layers = _with_objective(layers, preset)
+    table: Table = {}
+    for layer in layers:
+        table = merge(table, layer.table)
+    spec = resolve(stage.spec, table, owner=stage.name)
+    return Settings(spec=spec, table=to_table(spec), origins=_origins(layers))
+
+
+def _project_layer(stage: Stage, project: Project) -> list[Layer]:
+    table = project.tables.get(stage.name)
+    return [Layer(origin=str(project.path), table=table)] if table else []
+
+
+def _origins(layers: Sequence[Layer]) -> dict[str, str]:
+    origins: dict[str, str] = {}
+    for layer in layers:
+        for key in flatten(layer.table):
+            origins[key] = layer.origin
+    return origins
+
+
+def flatten(value: Any, prefix: str = "") -> dict[str, Any]:
+    """Return nested tables, and lists of tables, as one table of dotted keys."""
+    if isinstance(value, Mapping):
+        items = [(str(key), inner) for key, inner in value.items()]
+    elif isinstance(value, list | tuple) and any(isinstance(item, Mapping) for item in value):
+        items = [(str(index), inner) for index, inner in enumerate(value)]
+    else:
+        return {prefix: value}
+    flat: dict[str, Any] = {}
+    for key, inner in items:
+        flat |= flatten(inner, f"{prefix}.{key}" if prefix else key)
+    return flat
+
+
+Terms = tuple[Table, ...]
+
+
+def _with_objective(layers: Sequence[Layer], preset: str | None) -> list[Layer]:
+    """Return layers whose last holds the complete terms, the preset's settings first."""
+    from ketchup_cli import objectives
+
+    terms: Terms = ({"name": "ketchup"},)
+    for layer in layers:
+        terms = _fold(terms, layer.table.get("objective"))
+    laid = objectives.lay_preset({"objective": terms}, preset or DEFAULT_PRESET)
+    complete = [dict(term) for term in objectives.to_tables(objectives.terms(laid["objective"]))]
+    origin = f"preset {preset or DEFAULT_PRESET} of {complete[0]['name']}"
+    return [
+        Layer(origin=origin, table=_without_objective(laid)),
+        *(Layer(origin=layer.origin, table=_without_objective(layer.table)) for layer in layers),
+        Layer(origin="objective", table={"objective": complete}),
+    ]
+
+
+def _without_objective(table: Mapping[str, Any]) -> Table:
+    return {key: value for key, value in table.items() if key != "objective"}
+
+
+def _fold(terms: Terms, value: Any) -> Terms:
+    """Return the terms after one layer: a list replaces them, a table changes the first.
+
+    A table that names another objective starts afresh: settings of one say nothing of another.
+    """
+    if value is None:
+        return terms
+    if isinstance(value, str):
+        value = {"name": value}
+    if isinstance(value, list | tuple):
+        if not value or not all(isinstance(item, Mapping) for item in value):
+            raise SpecError("`objective` holds no terms", hint='[[distill.objective]] name = "kl"')
+        return tuple(dict(item) for item in value)
+    if not isinstance(value, Mapping):
+        raise SpecError(f"`objective={value}` is not a term", hint="--set objective.name=kl")
+    name = value.get("name", terms[0].get("name"))
+    if name != terms[0].get("name"):
+        return (dict(value),)
+    return (merge(terms[0], value), *terms[1:])

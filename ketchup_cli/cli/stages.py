@@ -1,0 +1,272 @@
+"""One command per stage: its inputs by role, then the shared options."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from ketchup_cli.cli import options as o
+from ketchup_cli.cli.request import Common, Request
+from ketchup_cli.cli.settings import Layer
+from ketchup_cli.errors import SpecError
+from ketchup_cli.spec import Table
+
+EXAMPLES: Mapping[str, str] = {
+    "corpus": "ketchup corpus --train train.jsonl --dev dev.jsonl --test test.jsonl",
+    "new-model": "ketchup new-model --set layers=2 --set width=128 --name fresh",
+    "shrink": "ketchup shrink --set encoder=2 --set decoder=1",
+    "train": "ketchup train --set updates=1000 --name trained",
+    "cache-teacher": "ketchup cache-teacher",
+    "seqkd": "ketchup seqkd --set decoding.beams=4",
+    "distill": "ketchup distill --k 4",
+    "generate": "ketchup generate --model student --split test",
+    "score": "ketchup score",
+}
+"""A line for each stage that runs as printed, in a folder whose `ketchup.toml` names the roles."""
+
+_NEXT: Mapping[str, str] = {
+    "corpus": "ketchup new-model, or ketchup shrink",
+    "new-model": "ketchup train --student {name}",
+    "shrink": "ketchup distill --student {name}",
+    "train": "ketchup generate --model {name}",
+    "cache-teacher": "ketchup distill --objective kl",
+    "seqkd": "ketchup distill --objective nll --pseudo-targets {name}",
+    "distill": "ketchup generate --model {name}",
+    "generate": "ketchup score --generations {name}",
+    "score": "ketchup show {name}",
+}
+
+
+def corpus(
+    train: o.FileOption = None,
+    dev: o.FileOption = None,
+    test: o.FileOption = None,
+    dataset: o.DatasetOption = None,
+    config: o.ConfigOption = None,
+    sets: o.SetOption = None,
+    store: o.StoreOption = None,
+    name: o.NameOption = None,
+    dry_run: o.DryRunOption = False,
+    json: o.JsonOption = False,
+) -> None:
+    """Import text files into a corpus artifact.
+
+    Reads JSON Lines, CSV, TSV, Parquet and Moses pairs, gzip too, or a `datasets` name. Name the
+    fields with --set prompt_field=src --set reference_field=tgt.
+    """
+    shared = o.common(config, sets, store, name, dry_run, json)
+    files = [
+        item
+        for split, text in (("train", train), ("dev", dev), ("test", test))
+        if text is not None
+        for item in split_files(split, text)
+    ]
+    flags: tuple[Layer, ...] = ()
+    if dataset is not None and Path(dataset).is_dir():
+        files.append(("dataset", Path(dataset)))
+    elif dataset is not None:
+        from ketchup_cli.corpora import hub
+
+        flags = _layer("--dataset", {"dataset": hub.pinned(dataset)})
+    elif not files:
+        raise SpecError("no file is named", hint=EXAMPLES["corpus"])
+    _run("corpus", shared, {}, files=tuple(files), flags=flags)
+
+
+def split_files(split: str, text: str) -> list[tuple[str, Path]]:
+    """Return role and path of every file of a split; Moses files are `PROMPTS,REFERENCES,...`."""
+    parts = text.split(",")
+    if len(parts) == 1 or Path(text).is_file():
+        return [(split, Path(text))]
+    fields = ("prompt", "reference", *(f"reference-{n}" for n in range(2, len(parts))))
+    return [(f"{split}.{field}", Path(part)) for field, part in zip(fields, parts, strict=True)]
+
+
+def new_model(
+    corpus: o.CorpusOption = None,
+    config: o.ConfigOption = None,
+    sets: o.SetOption = None,
+    store: o.StoreOption = None,
+    name: o.NameOption = None,
+    dry_run: o.DryRunOption = False,
+    json: o.JsonOption = False,
+) -> None:
+    """Make a tokenizer and a model with random weights.
+
+    The tokenizer is learned from the corpus's train split.
+    """
+    shared = o.common(config, sets, store, name, dry_run, json)
+    _run("new-model", shared, {"corpus": corpus})
+
+
+def shrink(
+    teacher: o.TeacherOption = None,
+    config: o.ConfigOption = None,
+    sets: o.SetOption = None,
+    store: o.StoreOption = None,
+    name: o.NameOption = None,
+    dry_run: o.DryRunOption = False,
+    json: o.JsonOption = False,
+) -> None:
+    """Make a student from some of a teacher's layers.
+
+    `encoder` and `decoder` are numbers of layers, evenly spaced, or lists of layer numbers.
+    """
+    shared = o.common(config, sets, store, name, dry_run, json)
+    _run("shrink", shared, {"teacher": teacher})
+
+
+def train(
+    student: o.StudentOption = None,
+    corpus: o.CorpusOption = None,
+    config: o.ConfigOption = None,
+    sets: o.SetOption = None,
+    store: o.StoreOption = None,
+    name: o.NameOption = None,
+    dry_run: o.DryRunOption = False,
+    json: o.JsonOption = False,
+) -> None:
+    """Train a model on references.
+
+    Watches the dev split, keeps the best weights, and resumes where it was killed.
+    """
+    shared = o.common(config, sets, store, name, dry_run, json)
+    _run("train", shared, {"student": student, "corpus": corpus})
+
+
+def cache_teacher(
+    teacher: o.TeacherOption = None,
+    corpus: o.CorpusOption = None,
+    pseudo_targets: o.PseudoTargetsOption = None,
+    config: o.ConfigOption = None,
+    sets: o.SetOption = None,
+    store: o.StoreOption = None,
+    name: o.NameOption = None,
+    dry_run: o.DryRunOption = False,
+    json: o.JsonOption = False,
+) -> None:
+    """Write what the teacher says about a split to disk.
+
+    Five statistics and the largest logits of every token, on references or on pseudo-targets.
+    """
+    shared = o.common(config, sets, store, name, dry_run, json)
+    roles = {"teacher": teacher, "corpus": corpus, "pseudo-targets": pseudo_targets}
+    flags: Table = {} if pseudo_targets is None else {"completions": "pseudo-targets"}
+    _run("cache-teacher", shared, roles, flags=_layer("--pseudo-targets", flags))
+
+
+def seqkd(
+    teacher: o.TeacherOption = None,
+    corpus: o.CorpusOption = None,
+    config: o.ConfigOption = None,
+    sets: o.SetOption = None,
+    store: o.StoreOption = None,
+    name: o.NameOption = None,
+    dry_run: o.DryRunOption = False,
+    json: o.JsonOption = False,
+) -> None:
+    """Let the teacher write pseudo-targets for a split."""
+    shared = o.common(config, sets, store, name, dry_run, json)
+    _run("seqkd", shared, {"teacher": teacher, "corpus": corpus})
+
+
+def distill(
+    student: o.DistillStudentOption = None,
+    teacher: o.TeacherOption = None,
+    cache: o.CacheOption = None,
+    pseudo_targets: o.PseudoTargetsOption = None,
+    corpus: o.CorpusOption = None,
+    objective: o.ObjectiveOption = None,
+    k: o.KOption = None,
+    preset: o.PresetOption = None,
+    config: o.ConfigOption = None,
+    sets: o.SetOption = None,
+    store: o.StoreOption = None,
+    name: o.NameOption = None,
+    dry_run: o.DryRunOption = False,
+    json: o.JsonOption = False,
+) -> None:
+    """Train a student with any objective or mix.
+
+    --k alone means KETCHUP. --set objective.FIELD=VALUE changes the first term of the loss.
+    """
+    shared = o.common(config, sets, store, name, dry_run, json)
+    roles = {
+        "student": student,
+        "teacher": teacher,
+        "cache": cache,
+        "pseudo-targets": pseudo_targets,
+        "corpus": corpus,
+    }
+    named = "ketchup" if objective is None and k is not None else objective
+    flags = (
+        *_layer("--objective" if objective else "--k", _objective(named)),
+        *_layer("--k", {"objective": {"k": k}} if k is not None else {}),
+        *_layer(
+            "--pseudo-targets",
+            {"objective": {"prefixes": "teacher"}} if pseudo_targets is not None else {},
+        ),
+    )
+    _run("distill", shared, roles, flags=flags, preset=preset)
+
+
+def generate(
+    model: o.ModelOption = None,
+    corpus: o.CorpusOption = None,
+    split: o.SplitOption = None,
+    config: o.ConfigOption = None,
+    sets: o.SetOption = None,
+    store: o.StoreOption = None,
+    name: o.NameOption = None,
+    dry_run: o.DryRunOption = False,
+    json: o.JsonOption = False,
+) -> None:
+    """Write a model's text for a split."""
+    shared = o.common(config, sets, store, name, dry_run, json)
+    flags = _layer("--split", {"split": split} if split is not None else {})
+    _run("generate", shared, {"model": model, "corpus": corpus}, flags=flags)
+
+
+def score(
+    generations: o.GenerationsOption = None,
+    corpus: o.CorpusOption = None,
+    config: o.ConfigOption = None,
+    sets: o.SetOption = None,
+    store: o.StoreOption = None,
+    name: o.NameOption = None,
+    dry_run: o.DryRunOption = False,
+    json: o.JsonOption = False,
+) -> None:
+    """Score generated text against references."""
+    shared = o.common(config, sets, store, name, dry_run, json)
+    _run("score", shared, {"generations": generations, "corpus": corpus})
+
+
+def _objective(name: str | None) -> Table:
+    return {} if name is None else {"objective": {"name": name}}
+
+
+def _layer(origin: str, table: Table) -> tuple[Layer, ...]:
+    return (Layer(origin=origin, table=table),) if table else ()
+
+
+def _run(
+    stage: str,
+    shared: Common,
+    roles: Mapping[str, str | None],
+    *,
+    flags: tuple[Layer, ...] = (),
+    files: tuple[tuple[str, Path], ...] = (),
+    preset: str | None = None,
+) -> None:
+    from ketchup_cli.cli.execute import execute
+
+    execute(
+        Request(
+            stage=stage,
+            common=shared,
+            roles=roles,
+            files=files,
+            flags=flags,
+            preset=preset,
+            next=_NEXT[stage],
+        )
+    )
