@@ -83,7 +83,7 @@ def execute(request: Request) -> None:
     parts = [_headline(job, artifact), size, *([note] if note else []), human_seconds(seconds)]
     console.note("done", "   ".join(parts))
     if request.next:
-        console.note("next", request.next)
+        console.note("next", request.next.format(name=job.name or short(artifact.id)))
     _print_artifact(job, artifact, already_done=False)
 
 

@@ -10,7 +10,7 @@ from typing import Any, final
 
 from ketchup_cli.cli.project import Project
 from ketchup_cli.errors import SpecError
-from ketchup_cli.spec import Spec, Table, merge, parse_assignment, resolve, to_table
+from ketchup_cli.spec import Spec, Table, merge, parse_assignment, resolve, to_table, unknown
 from ketchup_cli.stages import Stage
 
 DEFAULT_PRESET = "default"
@@ -103,11 +103,12 @@ def _with_objective(layers: Sequence[Layer], preset: str | None) -> list[Layer]:
     terms: Terms = ({"name": "ketchup"},)
     for layer in layers:
         terms = _fold(terms, layer.table.get("objective"))
-    laid = objectives.lay_preset({"objective": terms}, preset or DEFAULT_PRESET)
-    complete = [dict(term) for term in objectives.to_tables(objectives.terms(laid["objective"]))]
-    origin = f"preset {preset or DEFAULT_PRESET} of {complete[0]['name']}"
+    name = str(terms[0].get("name", ""))
+    below = _preset(name, preset)
+    first = merge(below.get("objective", {}), terms[0])
+    complete = [dict(term) for term in objectives.to_tables(objectives.terms((first, *terms[1:])))]
     return [
-        Layer(origin=origin, table=_without_objective(laid)),
+        Layer(origin=f"preset {preset or DEFAULT_PRESET}", table=_without_objective(below)),
         *(Layer(origin=layer.origin, table=_without_objective(layer.table)) for layer in layers),
         Layer(origin="objective", table={"objective": complete}),
     ]
@@ -136,3 +137,12 @@ def _fold(terms: Terms, value: Any) -> Terms:
     if name != terms[0].get("name"):
         return (dict(value),)
     return (merge(terms[0], value), *terms[1:])
+
+
+def _preset(name: str, preset: str | None) -> Table:
+    from ketchup_cli import objectives
+
+    presets = objectives.load(name).presets
+    if preset is not None and preset not in presets:
+        raise unknown(f"a preset of {name}", preset, presets, hint=f"ketchup objectives {name}")
+    return dict(presets.get(preset or DEFAULT_PRESET, {}))
