@@ -1,0 +1,217 @@
+"""The folder an artifact is built in: what of it is finished, and how it becomes an object.
+
+progress.jsonl     finished files with size and digest, one line each
+<files>, logs/     what the object will hold
+state/             checkpoints of a run that is not done
+.*                 being written
+"""
+
+import os
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path, PurePosixPath
+from typing import final
+
+import msgspec
+
+from ketchup_cli.errors import Damaged, NotFound, TooNew
+from ketchup_cli.spec import canonical
+from ketchup_cli.store import manifest as manifests
+from ketchup_cli.store.digest import LOGS, MANIFEST, FileEntry, file_entry
+from ketchup_cli.store.files import (
+    disk_errors,
+    fsync_folder,
+    make_folder,
+    open_regular,
+    remove,
+    scan,
+    write_all,
+)
+from ketchup_cli.store.manifest import Manifest
+
+PROGRESS = "progress.jsonl"
+STATE = "state"
+RESERVED = frozenset({PROGRESS, STATE, LOGS, MANIFEST})
+"""Names at the top of the folder that no file of an artifact may have."""
+
+
+@final
+class Staging:
+    """The files of one unfinished artifact; whoever holds its lock may use it.
+
+    Invariant: every file that `finished` lists is whole and durable.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Open the folder, removing whatever a killed run left half-written."""
+        self.path = path
+        if path.is_symlink() or not path.is_dir():
+            remove(path)
+        make_folder(path)
+        manifest = self._read_manifest()
+        self.complete = manifest is not None
+        """Whether only the last rename is missing."""
+        if manifest is None:
+            self._finished = self._read_progress()
+            self._clean()
+        else:
+            self._finished = {entry.path: entry for entry in manifest.files}
+
+    @property
+    def finished(self) -> Mapping[str, FileEntry]:
+        """The finished files by path."""
+        return self._finished
+
+    @property
+    def holds_work(self) -> bool:
+        """Whether there is anything a later run could use."""
+        return bool(self._finished) or any((self.path / name).is_dir() for name in (STATE, LOGS))
+
+    def place(self, part: Path, entry: FileEntry) -> None:
+        """Move the durable file `part` to its path and list it as finished.
+
+        Raises:
+            NoSpace, ArtifactError: the disk is full, or the system refuses.
+        """
+        target = self.path / entry.path
+        make_folder(target.parent)
+        with disk_errors(target):
+            os.rename(part, target)
+            fsync_folder(target.parent)
+        self._list(entry)
+        self._finished[entry.path] = entry
+
+    def strays(self) -> list[str]:
+        """Return files nobody listed: written past the build, they might be half-written."""
+        listing = scan(self.path)
+        return [
+            path
+            for path in (*listing.files, *listing.others)
+            if path not in self._finished and not _is_internal(path)
+        ]
+
+    def logs(self) -> tuple[FileEntry, ...]:
+        """Make the logs durable and return them.
+
+        Raises:
+            Damaged: a link or a special file is among them, or a name no artifact may have.
+            NoSpace, ArtifactError: the disk is full, or the system refuses.
+        """
+        folder = self.path / LOGS
+        if not folder.is_dir():
+            return ()
+        listing = scan(folder)
+        for path in (*listing.files, *listing.others):
+            if path in listing.others or not manifests.is_safe_path(path):
+                raise Damaged(f"`{folder / path}` cannot be kept as a log", hint="remove it")
+        for path in listing.files:
+            fsync_file(folder / path)
+        for below in ("", *listing.folders):
+            with disk_errors(folder / below):
+                fsync_folder(folder / below)
+        return tuple(file_entry(self.path, f"{LOGS}/{path}") for path in listing.files)
+
+    def publish(self, target: Path) -> None:
+        """Make this folder the object `target`, in one rename; the manifest is in it already.
+
+        Raises:
+            NoSpace, ArtifactError: the disk is full, or the system refuses.
+        """
+        self._forget_all_but(read_entries(self.path))
+        make_folder(target.parent)
+        with disk_errors(target):
+            fsync_folder(self.path)
+            os.rename(self.path, target)
+            fsync_folder(target.parent)
+            fsync_folder(self.path.parent)
+
+    def _list(self, entry: FileEntry) -> None:
+        path = self.path / PROGRESS
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
+        with disk_errors(path):
+            descriptor = os.open(path, flags, 0o666)
+            try:
+                # a torn line of an earlier failure must not swallow this one
+                write_all(descriptor, b"\n" + canonical(entry) + b"\n")
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+
+    def _read_manifest(self) -> Manifest | None:
+        try:
+            manifest = manifests.read(self.path)
+        except (NotFound, Damaged, TooNew):
+            return None
+        whole = all(self._is_whole(entry) for entry in (*manifest.files, *manifest.logs))
+        return manifest if whole and manifest.id == self.path.name else None
+
+    def _read_progress(self) -> dict[str, FileEntry]:
+        path = self.path / PROGRESS
+        try:
+            lines = path.read_bytes().splitlines()
+        except (FileNotFoundError, IsADirectoryError):
+            return {}
+        listed: dict[str, FileEntry] = {}
+        for line in lines:
+            with suppress(msgspec.DecodeError):
+                entry = msgspec.json.decode(line, type=FileEntry, strict=True)
+                listed[entry.path] = entry
+        return {
+            path: entry
+            for path, entry in listed.items()
+            if manifests.is_safe_path(path) and self._is_whole(entry)
+        }
+
+    def _is_whole(self, entry: FileEntry) -> bool:
+        try:
+            return file_entry(self.path, entry.path) == entry
+        except (NotFound, Damaged):
+            return False
+
+    def _clean(self) -> None:
+        kept = set(self._finished) | {PROGRESS}
+        listing = scan(self.path)
+        for path in (*listing.files, *listing.others):
+            if path not in kept and not path.startswith((f"{STATE}/", f"{LOGS}/")):
+                remove(self.path / path)
+        for path in listing.folders:
+            if path.startswith("."):
+                remove(self.path / path)
+
+    def _forget_all_but(self, kept: set[str]) -> None:
+        for path in (STATE, PROGRESS):
+            remove(self.path / path)
+        listing = scan(self.path)
+        for path in (*listing.files, *listing.others):
+            if path not in kept:
+                remove(self.path / path)
+        needed = {parent.as_posix() for path in kept for parent in PurePosixPath(path).parents}
+        for path in listing.folders:
+            if path not in needed:
+                remove(self.path / path)
+
+
+def read_entries(folder: Path) -> set[str]:
+    """Return every path the manifest in `folder` accounts for, its own included."""
+    manifest = manifests.read(folder)
+    return {entry.path for entry in (*manifest.files, *manifest.logs)} | {MANIFEST}
+
+
+def fsync_file(path: Path) -> None:
+    """Make a file that somebody else wrote durable.
+
+    Raises:
+        Damaged: it is no regular file.
+        NoSpace, ArtifactError: the disk is full, or the system refuses.
+    """
+    descriptor = open_regular(path)
+    with disk_errors(path):
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _is_internal(path: str) -> bool:
+    top = path.split("/", 1)[0]
+    return top in {PROGRESS, STATE, LOGS} or top.startswith(".")
