@@ -10,7 +10,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from ketchup_cli.functional.advantages import batch_mean, clip, leave_one_out, rms_normalise
     from ketchup_cli.functional.checks import at_least_float32, check_shapes
+    from ketchup_cli.functional.divergences import js, kl, reverse_kl, tvd
     from ketchup_cli.functional.logprobs import (
         LOGIT_FLOOR,
         Statistics,
@@ -30,28 +32,63 @@ if TYPE_CHECKING:
         reduce_metrics,
         zero_padding,
     )
+    from ketchup_cli.functional.policy_gradients import importance_ratio, policy_gradient
+    from ketchup_cli.functional.returns import (
+        Ending,
+        discounted_returns,
+        induced_rewards,
+        k_step_advantages,
+        k_step_returns,
+    )
+    from ketchup_cli.functional.truncated import Tail, kl_truncated
 
 __all__ = [
     "LOGIT_FLOOR",
+    "Ending",
     "Statistics",
+    "Tail",
     "at_least_float32",
+    "batch_mean",
     "check_shapes",
     "choose_by_inverse_cdf",
+    "clip",
+    "discounted_returns",
     "entropy",
     "expectation",
+    "importance_ratio",
+    "induced_rewards",
+    "js",
+    "k_step_advantages",
+    "k_step_returns",
+    "kl",
+    "kl_truncated",
+    "leave_one_out",
     "lengths",
     "log_probs_of",
     "masked_mean",
     "masked_sum",
     "mean_log_prob",
+    "policy_gradient",
     "reduce",
     "reduce_metrics",
+    "reverse_kl",
+    "rms_normalise",
     "teacher_statistics",
     "top_entries",
+    "tvd",
     "zero_padding",
 ]
 
-_MODULES = ("checks", "masking", "logprobs")
+_MODULES = (
+    "advantages",
+    "checks",
+    "divergences",
+    "logprobs",
+    "masking",
+    "policy_gradients",
+    "returns",
+    "truncated",
+)
 
 
 def __getattr__(name: str) -> Any:

@@ -9,21 +9,20 @@ from collections.abc import Iterable, Mapping
 from dataclasses import fields
 from importlib import import_module
 from pathlib import Path
-from typing import Any, cast, get_args
+from typing import Any, Literal, cast, get_args, get_origin, get_type_hints
 
 import msgspec
 
 from ketchup_cli.errors import SpecError
 from ketchup_cli.objectives.base import Objective, Term
 from ketchup_cli.signals import Prefixes
-from ketchup_cli.spec import Table, merge, unknown
+from ketchup_cli.spec import Table, unknown
 
 __all__ = [
     "Objective",
     "Term",
     "build",
     "headline",
-    "lay_preset",
     "load",
     "names",
     "terms",
@@ -86,6 +85,7 @@ def build(table: Mapping[str, Any]) -> Term:
         if key not in known:
             shown = [f"objective.{item}" for item in (*known, "weight", "prefixes")]
             raise unknown(f"a field of {name}", f"objective.{key}", shown, hint=hint)
+    _check_choices(kind, own, hint)
     try:
         objective = msgspec.convert(own, type=kind, strict=True)
     except msgspec.ValidationError as error:
@@ -142,31 +142,18 @@ def to_tables(terms: Iterable[Term]) -> tuple[Table, ...]:
     )
 
 
-def lay_preset(table: Mapping[str, Any], preset: str = "default") -> Table:
-    """Return the settings of `ketchup distill` with a preset laid under them.
-
-    The first term of `table["objective"]` decides whose preset it is; the preset's own table
-    `objective` is laid under that term.
-
-    Raises:
-        SpecError: there is no such objective, or it has no such preset.
-    """
-    given: list[Mapping[str, Any]] = list(table.get("objective") or ({"name": "ketchup"},))
-    name = str(given[0].get("name"))
-    presets = load(name).presets
-    if preset not in presets:
-        raise unknown(
-            f"a preset of {name}", preset, presets, hint=f"--preset {next(iter(presets))}"
-        )
-    chosen = dict(presets[preset])
-    own = chosen.pop("objective", {})
-    first = merge(own, given[0])
-    return {**merge(chosen, table), "objective": [first, *map(dict, given[1:])]}
-
-
 def _check_name(name: str) -> None:
     if name not in names():
         raise unknown("an objective", name, names(), hint="ketchup objectives")
+
+
+def _check_choices(kind: type[Objective], own: Mapping[str, Any], hint: str) -> None:
+    """Refuse a word that is none of a field's choices, with the nearest of them."""
+    hints = get_type_hints(kind)
+    for key, value in own.items():
+        choices = get_args(hints[key]) if get_origin(hints[key]) is Literal else ()
+        if choices and isinstance(value, str) and value not in choices:
+            raise unknown(f"a value of `objective.{key}`", value, choices, hint=hint)
 
 
 def _weight(value: Any, name: str) -> float:

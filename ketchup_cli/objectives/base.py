@@ -19,14 +19,15 @@ class Objective(ABC):
     file. It sees `Inputs` and nothing else, asks for what it reads there in `needs`, sends
     gradients to the student only, and leaves its inputs as they are.
 
+    `presets` holds settings of `ketchup distill` that go with the objective, by preset; the user's
+    own win over them. The table `objective` inside a preset sets fields of the objective itself.
+
     Example: `Nll(label_smoothing=0.1)(inputs)` is a `TokenLoss`.
     """
 
     __slots__ = ()
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"default": {}}
-    """Settings of `ketchup distill` that go with the objective, by preset; the user's own win.
-    The table `objective` inside holds fields of the objective itself."""
 
     @property
     @abstractmethod

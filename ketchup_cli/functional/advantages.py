@@ -1,0 +1,98 @@
+"""From returns to the weights of log-probabilities: baselines, scales and limits.
+
+A baseline that depends on the state alone, or on other samples alone, leaves the expected
+gradient as it is and changes its variance.
+"""
+
+import torch
+from torch import Tensor
+
+from ketchup_cli.functional.checks import check_shapes
+from ketchup_cli.functional.masking import lengths, masked_mean, zero_padding
+
+
+def batch_mean(w_BT: Tensor, mask_BT: Tensor) -> Tensor:
+    """Return the mean weight of the batch, as a baseline.
+
+        b = sum_bt m_bt w_bt / sum_bt m_bt
+
+    A sample is part of its own baseline, which biases the gradient by one part in the number of
+    samples.
+
+    Args:
+        w_BT: [B, T] weights.
+        mask_BT: [B, T] non-zero on completion tokens, 0 on padding.
+
+    Returns:
+        [B, T] the one number on real tokens, 0 on padding.
+
+    Raises:
+        ShapeError: shapes differ.
+    """
+    return zero_padding(masked_mean(w_BT, mask_BT).expand_as(w_BT), mask_BT)
+
+
+def leave_one_out(w_BT: Tensor, mask_BT: Tensor, group_B: Tensor) -> Tensor:
+    """Return, at every step, the mean weight of the other samples of the same prompt.
+
+        b_it = sum_{j != i} m_jt w_jt / (G - 1)   over the G samples of i's prompt
+
+    A sample that has ended by step t counts as 0; one without any real token does not count.
+    Where a prompt has one sample only, the baseline is 0.
+
+    Args:
+        w_BT: [B, T] weights.
+        mask_BT: [B, T] non-zero on completion tokens, 0 on padding.
+        group_B: [B] equal numbers mark samples of one prompt.
+
+    Returns:
+        [B, T] baseline, 0 on padding.
+
+    Raises:
+        ShapeError: shapes differ.
+
+    Source: Kool et al. 2019, "Buy 4 REINFORCE samples, get a baseline for free". Differs: per
+        step, not per sequence.
+    """
+    check_shapes("w_BT mask_BT group_B", w_BT, mask_BT, group_B)
+    real_BT = zero_padding(w_BT, mask_BT)
+    first_B = (group_B[:, None] == group_B).int().argmax(dim=1)
+    total_BT = torch.zeros_like(real_BT).index_add(0, first_B, real_BT)[first_B]
+    present_B = (lengths(mask_BT) > 0).to(real_BT.dtype)
+    size_B = torch.zeros_like(present_B).index_add(0, first_B, present_B)[first_B]
+    others_B1 = (size_B - 1)[:, None]
+    mean_BT = (total_BT - real_BT) / others_B1.clamp(min=1)
+    return zero_padding(torch.where(others_B1 > 0, mean_BT, 0.0), mask_BT)
+
+
+def rms_normalise(w_BT: Tensor, mask_BT: Tensor) -> Tensor:
+    """Return the weights divided by their root mean square over real tokens.
+
+        w / sqrt(mean(w^2)); weights that are 0 throughout stay 0
+
+    Args:
+        w_BT: [B, T] weights.
+        mask_BT: [B, T] non-zero on completion tokens, 0 on padding.
+
+    Returns:
+        [B, T], 0 on padding.
+
+    Raises:
+        ShapeError: shapes differ.
+    """
+    real_BT = zero_padding(w_BT, mask_BT)
+    rms = masked_mean(real_BT.square(), mask_BT).sqrt()
+    return real_BT / torch.where(rms > 0, rms, 1.0)
+
+
+def clip(w_BT: Tensor, limit: float) -> Tensor:
+    """Return the weights held between -limit and limit; unchanged for a limit of 0.
+
+    Args:
+        w_BT: [B, T] weights.
+        limit: largest magnitude; 0 means none.
+
+    Returns:
+        [B, T].
+    """
+    return w_BT.clamp(min=-limit, max=limit) if limit > 0 else w_BT

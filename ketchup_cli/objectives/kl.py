@@ -1,0 +1,65 @@
+"""Forward Kullback-Leibler divergence, word level: the student covers the teacher.
+
+    L_t = temperature^2 * KL(p(.|s_t) || pi(.|s_t)),   both softened by the temperature
+
+The square keeps the gradient's size as the temperature changes. With the whole of the teacher's
+distribution at hand the divergence is exact; from its top entries it takes a rule for the tail.
+
+Source: Kim and Rush 2016, arXiv 1606.07947; the square of the temperature after Hinton et al. 2015,
+arXiv 1503.02531.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, final
+
+from ketchup_cli import functional as F
+from ketchup_cli.errors import MismatchError
+from ketchup_cli.objectives.base import Objective, check_range, given, teacher_of
+from ketchup_cli.signals import Inputs, Needs, TeacherSignal, TokenLoss
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kl(Objective):
+    """Forward KL from the teacher, dense or truncated."""
+
+    temperature: float = 1.0
+    """Both sets of logits are divided by it; a cache must hold statistics for it."""
+    tail: Literal["bucket", "renormalise"] = "bucket"
+    """What the teacher's tail is taken for: one more token, or nothing (the rest is scaled up)."""
+
+    def __post_init__(self) -> None:
+        check_range("temperature", self.temperature, low=0.01)
+
+    @property
+    def needs(self) -> Needs:
+        """Return the teacher's top entries on anyone's completions."""
+        return Needs(
+            prefixes=("data", "teacher", "student"), teacher="top", temperature=self.temperature
+        )
+
+    def __call__(self, inputs: Inputs) -> TokenLoss:
+        """Return the divergence of every step, times the square of the temperature."""
+        kl_BT = self._divergence(teacher_of(inputs), inputs.student.logits_BTV)
+        return TokenLoss(loss_BT=self.temperature**2 * kl_BT, metrics={"kl": kl_BT.detach()})
+
+    def _divergence(self, teacher: TeacherSignal, logits_BTV: Tensor) -> Tensor:
+        if teacher.dense_BTV is not None:
+            dense_BTV = teacher.dense_BTV.detach()
+            return F.kl(dense_BTV, logits_BTV, temperature=self.temperature)
+        if teacher.temperature != self.temperature:
+            raise MismatchError(
+                f"the teacher's tail is for temperature {teacher.temperature:g}; "
+                f"the objective asks for {self.temperature:g}"
+            )
+        return F.kl_truncated(
+            given(teacher.top, "teacher.top"),
+            logits_BTV,
+            tail=self.tail,
+            temperature=self.temperature,
+        )
