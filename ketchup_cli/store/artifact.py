@@ -91,7 +91,7 @@ def folder_input(path: Path, role: str, *, kind: str = "model") -> Input:
     if not path.is_dir():
         raise NotFound(f"no folder `{path}`", hint="check the path")
     digest = folder_digest(path, foreign=True)
-    return Input(role=role, kind=kind, id=None, digest=digest, path=path, label=path.name)
+    return Input(role=role, kind=kind, id=None, digest=digest, path=path, label=_label(path))
 
 
 def file_input(path: Path, role: str) -> Input:
@@ -102,4 +102,9 @@ def file_input(path: Path, role: str) -> Input:
         Damaged: it is no regular file.
     """
     digest = file_digest(path, follow=True)
-    return Input(role=role, kind="file", id=None, digest=digest, path=path, label=path.name)
+    return Input(role=role, kind="file", id=None, digest=digest, path=path, label=_label(path))
+
+
+def _label(path: Path) -> str:
+    # the bytes of a file name need not be text; a label is printed and put into JSON
+    return path.name.encode("utf-8", "replace").decode("utf-8")

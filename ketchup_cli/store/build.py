@@ -4,8 +4,6 @@ lock -> write files -> fsync each -> manifest last -> one rename into `objects/`
 A run that is killed anywhere leaves finished files for the next one, and no object.
 """
 
-import hashlib
-import os
 import tempfile
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -18,14 +16,14 @@ from ketchup_cli.errors import (
     ArtifactError,
     Damaged,
     KetchupError,
-    NoSpace,
     NotFound,
 )
 from ketchup_cli.store import manifest as manifests
 from ketchup_cli.store.artifact import Artifact, Input, lookup
-from ketchup_cli.store.digest import LOGS, FileEntry, file_entry, recipe_id, table_digest
+from ketchup_cli.store.digest import LOGS, recipe_id, table_digest
 from ketchup_cli.store.encoding import json_document, json_lines
 from ketchup_cli.store.files import (
+    check_space,
     disk_errors,
     disk_is_full,
     make_folder,
@@ -33,15 +31,11 @@ from ketchup_cli.store.files import (
     read_capped,
     remove,
     scan,
-    write_durably,
 )
 from ketchup_cli.store.layout import Store
 from ketchup_cli.store.lock import locked
 from ketchup_cli.store.manifest import InputEntry, Manifest
-from ketchup_cli.store.staging import RESERVED, STATE, Staging, fsync_file
-
-_RESERVE_BYTES = 2**24
-"""Left free beside what a stage asks for: manifests, names, file-system overhead."""
+from ketchup_cli.store.staging import RESERVED, STATE, Staging
 
 
 @contextmanager
@@ -86,7 +80,7 @@ def begin(
             raise
         except Exception as error:
             if disk_is_full(error):
-                raise no_space(store.root) from error
+                raise no_space(_where(error) or store.root) from error
             raise
         finally:
             build.close()
@@ -119,7 +113,6 @@ class Build:
         self.id = recipe.id
         self._store = store
         self._recipe = recipe
-        self._parts = 0
         self._open = True
         self._target = store.object_path(recipe.kind, recipe.id)
         self._staging = Staging(store.staging_path(recipe.id))
@@ -220,15 +213,8 @@ class Build:
         names = tuple(f"{prefix}/{path}" if prefix else path for path in listing.files)
         for name in names:
             self._check_name(name)
-        mode = self._file_mode()
         for path, name in zip(listing.files, names, strict=True):
-            part = folder / path
-            with disk_errors(part):
-                # safetensors makes its files unreadable for others, whatever the umask
-                os.chmod(part, mode)
-            fsync_file(part)
-            entry = file_entry(folder, path)
-            self._staging.place(part, FileEntry(path=name, bytes=entry.bytes, digest=entry.digest))
+            self._staging.take(folder / path, name)
         remove(folder)
         return names
 
@@ -253,16 +239,7 @@ class Build:
         Raises:
             NoSpace: with both numbers.
         """
-        with disk_errors(self.path, doing="read"):
-            system = os.statvfs(self.path)
-        free_bytes = system.f_bavail * system.f_frsize
-        wanted_bytes = needed_bytes + needed_bytes // 20 + _RESERVE_BYTES
-        if free_bytes < wanted_bytes:
-            raise NoSpace(
-                f"about {wanted_bytes / 2**20:,.0f} MiB are needed under `{self._store.root}`, "
-                f"{free_bytes / 2**20:,.0f} MiB are free",
-                hint="free some space and run the same command again, or name another --store",
-            )
+        check_space(self.path, needed_bytes=needed_bytes)
 
     def commit(
         self,
@@ -310,16 +287,7 @@ class Build:
         environment: Mapping[str, Any],
         seconds: float,
     ) -> Manifest:
-        strays = self._staging.strays()
-        if strays:
-            raise ArtifactError(
-                f"`{strays[0]}` was written into `{self.path}` past the build",
-                hint="write it with `write_bytes`, or into a scratch folder and adopt that",
-            )
-        files = tuple(self._staging.finished[name] for name in self.files)
-        for entry in files:
-            if not (self.path / entry.path).is_file():
-                raise Damaged(f"`{entry.path}` is gone from `{self.path}`", hint="run it again")
+        files = self._staging.content()
         return Manifest(
             kind=self.kind,
             kind_version=self._recipe.version,
@@ -338,32 +306,7 @@ class Build:
 
     def _write(self, name: str, chunks: Iterable[bytes | memoryview]) -> None:
         self._check_name(name)
-        hasher = hashlib.sha256()
-        size_bytes = 0
-
-        def measured() -> Iterator[bytes | memoryview]:
-            nonlocal size_bytes
-            for chunk in chunks:
-                hasher.update(chunk)
-                size_bytes += memoryview(chunk).nbytes
-                yield chunk
-
-        part = self._part()
-        write_durably(part, measured())
-        digest = f"sha256:{hasher.hexdigest()}"
-        self._staging.place(part, FileEntry(path=name, bytes=size_bytes, digest=digest))
-
-    def _part(self) -> Path:
-        self._parts += 1
-        return self.path / f".part-{self._parts}"
-
-    def _file_mode(self) -> int:
-        """Return the mode that the umask gives new files; asking for the umask would set it."""
-        probe = self._part()
-        write_durably(probe, ())
-        mode = probe.stat().st_mode & 0o777
-        remove(probe)
-        return mode
+        self._staging.write(name, chunks)
 
     def _check_name(self, name: str) -> None:
         self._require_open()
@@ -377,6 +320,11 @@ class Build:
                 f"{self.kind} `{self.id[:8]}` is no longer under construction",
                 hint="write inside the block of `begin`, before the commit",
             )
+
+
+def _where(error: BaseException) -> Path | None:
+    name = getattr(error, "filename", None)
+    return Path(name) if isinstance(name, str) else None
 
 
 def _bad_name(name: str) -> ArtifactError:

@@ -17,6 +17,8 @@ from ketchup_cli.errors import ArtifactError, Damaged, NoSpace, NotFound
 
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 _FORBIDDEN = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
+_RESERVE_BYTES = 2**24
+"""Left free beside what a stage asks for: manifests, names, file-system overhead."""
 
 
 @final
@@ -37,7 +39,7 @@ def disk_is_full(error: BaseException) -> bool:
     if isinstance(error, OSError) and error.errno in FULL:
         return True
     # safetensors and torch keep the system's sentence but not its number
-    return "No space left on device" in str(error)
+    return any(os.strerror(number) in str(error) for number in FULL)
 
 
 def no_space(path: Path) -> NoSpace:
@@ -71,6 +73,24 @@ def _refused(error: OSError, path: Path, *, doing: str) -> ArtifactError:
     else:
         hint = "look at the disk, then run the same command again; finished parts are kept"
     return ArtifactError(f"cannot {doing} `{path}`: {reason}", hint=hint)
+
+
+def check_space(folder: Path, *, needed_bytes: int) -> None:
+    """Refuse what will not fit on the disk of `folder`, with 5 % and a little more to spare.
+
+    Raises:
+        NoSpace: with both numbers.
+    """
+    with disk_errors(folder, doing="read"):
+        system = os.statvfs(folder)
+    free_bytes = system.f_bavail * system.f_frsize
+    wanted_bytes = needed_bytes + needed_bytes // 20 + _RESERVE_BYTES
+    if free_bytes < wanted_bytes:
+        raise NoSpace(
+            f"about {wanted_bytes / 2**20:,.0f} MiB are needed on the disk of `{folder}`, "
+            f"{free_bytes / 2**20:,.0f} MiB are free",
+            hint="free some space and run the same command again, or name another --store",
+        )
 
 
 def open_regular(path: Path, *, follow: bool = False) -> int:

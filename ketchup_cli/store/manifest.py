@@ -95,6 +95,7 @@ def encode(manifest: Manifest) -> bytes:
     """
     try:
         content = _encode(manifest)
+        _require("it is too large", that=len(content) <= LIMIT_BYTES)
         parse(content, Path(MANIFEST))
     except (ValueError, TypeError, RecursionError, Damaged) as error:
         raise ArtifactError(
@@ -148,6 +149,8 @@ def parse(content: bytes, path: Path) -> Manifest:
     """
     try:
         table = _load(content)
+        # a lone half of a surrogate pair is valid JSON, but no text that can be printed
+        json.dumps(table, ensure_ascii=False).encode("utf-8")
         _check_version(table, path)
         manifest = msgspec.convert(table, type=Manifest, strict=True)
         _check(manifest)
@@ -216,6 +219,7 @@ def _check(manifest: Manifest) -> None:
     _require("the id is malformed", that=_ID.fullmatch(manifest.id) is not None)
     _require("the time is malformed", that=_TIME.fullmatch(manifest.created) is not None)
     for entry in manifest.inputs:
+        _require("an input kind is malformed", that=is_kind(entry.kind))
         _require(
             "an input id is malformed", that=entry.id is None or _ID.fullmatch(entry.id) is not None
         )

@@ -34,6 +34,11 @@ class NameEntry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
 
 @final
+class _Version(msgspec.Struct, frozen=True):
+    ketchup_names: int
+
+
+@final
 class _NameFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     ketchup_names: int = NAMES_VERSION
     name: str
@@ -90,14 +95,18 @@ def _history(store: Store, name: str) -> tuple[NameEntry, ...]:
     path = store.name_path(name)
     try:
         content = read_capped(path, limit_bytes=_NAMES_BYTES)
-        file = msgspec.json.decode(content, type=_NameFile, strict=True)
+        version = msgspec.json.decode(content, type=_Version, strict=True).ketchup_names
+        if version > NAMES_VERSION:
+            raise TooNew(
+                f"`{path}` was written by a newer ketchup (names version {version}, "
+                f"this one knows {NAMES_VERSION})",
+                hint="pip install -U ketchup-kd",
+            )
+        return msgspec.json.decode(content, type=_NameFile, strict=True).history
     except NotFound:
         return ()
     except (msgspec.DecodeError, RecursionError) as error:
         raise Damaged(f"`{path}` is not sound: {error}", hint=f"remove `{path}`") from None
-    if file.ketchup_names > NAMES_VERSION:
-        raise TooNew(f"`{path}` was written by a newer ketchup", hint="pip install -U ketchup-kd")
-    return file.history
 
 
 def names(store: Store) -> dict[str, tuple[NameEntry, ...]]:

@@ -6,15 +6,16 @@ state/             checkpoints of a run that is not done
 .*                 being written
 """
 
+import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import final
 
 import msgspec
 
-from ketchup_cli.errors import Damaged, NotFound, TooNew
+from ketchup_cli.errors import ArtifactError, Damaged, NotFound, TooNew
 from ketchup_cli.spec import canonical
 from ketchup_cli.store import manifest as manifests
 from ketchup_cli.store.digest import LOGS, MANIFEST, FileEntry, file_entry
@@ -26,6 +27,7 @@ from ketchup_cli.store.files import (
     remove,
     scan,
     write_all,
+    write_durably,
 )
 from ketchup_cli.store.manifest import Manifest
 
@@ -45,6 +47,8 @@ class Staging:
     def __init__(self, path: Path) -> None:
         """Open the folder, removing whatever a killed run left half-written."""
         self.path = path
+        self._parts = 0
+        self._mode: int | None = None
         if path.is_symlink() or not path.is_dir():
             remove(path)
         make_folder(path)
@@ -64,31 +68,68 @@ class Staging:
 
     @property
     def holds_work(self) -> bool:
-        """Whether there is anything a later run could use."""
-        return bool(self._finished) or any((self.path / name).is_dir() for name in (STATE, LOGS))
+        """Whether there is anything a later run, or a person, could use."""
+        folders = [self.path / name for name in (STATE, LOGS)]
+        return bool(self._finished) or any(f.is_dir() and scan(f).files for f in folders)
 
-    def place(self, part: Path, entry: FileEntry) -> None:
-        """Move the durable file `part` to its path and list it as finished.
+    def write(self, path: str, chunks: Iterable[bytes | memoryview]) -> None:
+        """Write a whole file and list it as finished.
 
         Raises:
             NoSpace, ArtifactError: the disk is full, or the system refuses.
         """
-        target = self.path / entry.path
-        make_folder(target.parent)
-        with disk_errors(target):
-            os.rename(part, target)
-            fsync_folder(target.parent)
-        self._list(entry)
-        self._finished[entry.path] = entry
+        hasher = hashlib.sha256()
+        size_bytes = 0
 
-    def strays(self) -> list[str]:
-        """Return files nobody listed: written past the build, they might be half-written."""
+        def measured() -> Iterator[bytes | memoryview]:
+            nonlocal size_bytes
+            for chunk in chunks:
+                hasher.update(chunk)
+                size_bytes += memoryview(chunk).nbytes
+                yield chunk
+
+        part = self._part()
+        write_durably(part, measured())
+        digest = f"sha256:{hasher.hexdigest()}"
+        self._place(part, FileEntry(path=path, bytes=size_bytes, digest=digest))
+
+    def take(self, file: Path, path: str) -> None:
+        """Move a file that a library wrote to `path`, durably, and list it as finished.
+
+        Raises:
+            Damaged: it is no regular file.
+            NoSpace, ArtifactError: the disk is full, or the system refuses.
+        """
+        mode = self._file_mode()
+        with disk_errors(file):
+            # safetensors makes its files unreadable for others, whatever the umask
+            os.chmod(file, mode)
+        fsync_file(file)
+        entry = file_entry(file.parent, file.name)
+        self._place(file, FileEntry(path=path, bytes=entry.bytes, digest=entry.digest))
+
+    def content(self) -> tuple[FileEntry, ...]:
+        """Return the finished files, sorted by path.
+
+        Raises:
+            ArtifactError: there are files nobody listed, which might be half-written.
+            Damaged: a finished file is gone, or has another size.
+        """
         listing = scan(self.path)
-        return [
-            path
-            for path in (*listing.files, *listing.others)
-            if path not in self._finished and not _is_internal(path)
-        ]
+        for path in (*listing.files, *listing.others):
+            if path not in self._finished and not _is_internal(path):
+                raise ArtifactError(
+                    f"`{path}` was written into `{self.path}` past the build",
+                    hint="write it with `write_bytes`, or into a scratch folder and adopt that",
+                )
+        entries = tuple(self._finished[path] for path in sorted(self._finished))
+        for entry in entries:
+            if not self._has_size(entry):
+                raise Damaged(
+                    f"`{entry.path}` was changed in `{self.path}` after it was finished",
+                    hint="run the same command again",
+                )
+        return entries
 
     def logs(self) -> tuple[FileEntry, ...]:
         """Make the logs durable and return them.
@@ -124,6 +165,32 @@ class Staging:
             os.rename(self.path, target)
             fsync_folder(target.parent)
             fsync_folder(self.path.parent)
+
+    def _part(self) -> Path:
+        self._parts += 1
+        return self.path / f".part-{self._parts}"
+
+    def _file_mode(self) -> int:
+        """Return the mode that the umask gives new files; asking for the umask would set it."""
+        if self._mode is None:
+            probe = self._part()
+            write_durably(probe, ())
+            self._mode = probe.stat().st_mode & 0o777
+            remove(probe)
+        return self._mode
+
+    def _place(self, part: Path, entry: FileEntry) -> None:
+        target = self.path / entry.path
+        make_folder(target.parent)
+        with disk_errors(target):
+            os.rename(part, target)
+            fsync_folder(target.parent)
+        self._list(entry)
+        self._finished[entry.path] = entry
+
+    def _has_size(self, entry: FileEntry) -> bool:
+        path = self.path / entry.path
+        return path.is_file() and path.stat().st_size == entry.bytes
 
     def _list(self, entry: FileEntry) -> None:
         path = self.path / PROGRESS
