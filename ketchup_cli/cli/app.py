@@ -3,14 +3,15 @@
 import errno
 import os
 import sys
-from collections.abc import Callable, Sequence
-from typing import Annotated, Any
+from collections.abc import Sequence
+from typing import Annotated
 
 import typer
 
 from ketchup_cli import __version__
-from ketchup_cli.cli import inspect, stages
+from ketchup_cli.cli import about, inspect, stages
 from ketchup_cli.cli.console import Console, print_json, print_result
+from ketchup_cli.cli.options import Commands
 from ketchup_cli.cli.request import SCHEMA_VERSION
 from ketchup_cli.errors import KetchupError
 
@@ -26,8 +27,6 @@ EXIT_CODES = (
     "Exit codes: 0 done or already there, 1 error, 2 usage or settings, 3 a check failed,"
     " 6 busy, 7 not finite, 13 no permission, 28 no space, 130 and 143 interrupted."
 )
-
-Commands = Sequence[tuple[str, Callable[..., Any], str]]
 
 STAGE_COMMANDS: Commands = tuple(
     (name, function, stages.EXAMPLES[name])
@@ -56,10 +55,10 @@ def build_app() -> typer.Typer:
         context_settings={"help_option_names": ["--help", "-h"]},
     )
     app.callback(invoke_without_command=True)(_root)
-    for name, function, example in (*STAGE_COMMANDS, *inspect.COMMANDS):
+    for name, function, example in (*STAGE_COMMANDS, *inspect.COMMANDS, *about.COMMANDS):
         app.command(name, epilog=f"Example: {example}")(function)
     config = typer.Typer(help="Write or show ketchup.toml.", rich_markup_mode=None)
-    for name, function, example in inspect.CONFIG_COMMANDS:
+    for name, function, example in about.CONFIG_COMMANDS:
         config.command(name, epilog=f"Example: {example}")(function)
     app.add_typer(config, name="config", epilog="Example: ketchup config show distill")
     return app

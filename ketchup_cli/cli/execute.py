@@ -15,13 +15,12 @@ from typing import Any, final
 
 from ketchup_cli import __version__
 from ketchup_cli.cli.console import Console, human_bytes, human_seconds, print_json, print_result
-from ketchup_cli.cli.describe import note_of, short
+from ketchup_cli.cli.describe import note_of, short, signature, size_bytes
 from ketchup_cli.cli.inputs import Place, Resolution, Resolved, file_inputs, resolve_roles
 from ketchup_cli.cli.project import Project, load_project
 from ketchup_cli.cli.request import SCHEMA_VERSION, Request
-from ketchup_cli.cli.settings import Settings, flatten, resolve_settings, set_layers
+from ketchup_cli.cli.settings import Settings, resolve_settings, set_layers
 from ketchup_cli.reporting import SilentReporter
-from ketchup_cli.spec import to_table
 from ketchup_cli.stages import STAGES, Stage
 from ketchup_cli.store import find, verify
 from ketchup_cli.store.build import begin
@@ -78,7 +77,7 @@ def execute(request: Request) -> None:
             return
         artifact, seconds = _run(job, module, console)
     _give_name(job, artifact)
-    size = human_bytes(sum(file.bytes for file in artifact.manifest.files))
+    size = human_bytes(size_bytes(artifact.manifest))
     note = note_of(artifact.manifest)
     parts = [_headline(job, artifact), size, *([note] if note else []), human_seconds(seconds)]
     console.note("done", "   ".join(parts))
@@ -157,9 +156,10 @@ def _run(job: Job, module: Any, console: Console) -> tuple[Artifact, float]:
             return build.published, 0.0
         summary = module.run(job.settings.spec, job.inputs, build, console)
         seconds = time.monotonic() - started
+        digests = {role: item.digest for role, item in job.inputs.items()}
         artifact = build.commit(
             summary=summary,
-            signature=signature(job),
+            signature=signature(job.stage, job.settings.table, digests),
             environment=environment(),
             seconds=round(seconds, 1),
         )
@@ -214,20 +214,6 @@ def _termination_raises() -> Iterator[None]:
 def _give_name(job: Job, artifact: Artifact) -> None:
     if job.name is not None and not job.request.common.dry_run and _rank() == 0:
         find.give_name(job.store, job.name, artifact)
-
-
-def signature(job: Job) -> str:
-    """Return one line that tells what made an artifact: inputs, changed settings, version."""
-    default = flatten(to_table(job.stage.spec()))
-    changed = {
-        key: value
-        for key, value in flatten(job.settings.table).items()
-        if default.get(key, ...) != value
-    }
-    parts = [f"{job.stage.name}/{job.stage.version}"]
-    parts += [f"{item.input.role}:{short(item.input.digest)}" for item in job.resolution.inputs]
-    parts += [f"{key}:{value}" for key, value in changed.items()]
-    return "|".join([*parts, f"v:{__version__}"])
 
 
 def environment() -> dict[str, str]:

@@ -1,11 +1,15 @@
 """The options commands share, one definition each; inputs first, then method, then output."""
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from ketchup_cli.cli.request import Common
+
+Commands = Sequence[tuple[str, Callable[..., Any], str]]
+"""Name, function and an example that runs as printed."""
 
 _MODEL = "artifact, local folder, or hub id org/name@revision"
 

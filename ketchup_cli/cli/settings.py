@@ -57,13 +57,18 @@ def resolve_settings(
         SpecError: an unknown key, preset or objective, or a value of the wrong type or range.
     """
     layers = [*_project_layer(stage, project), *flags]
-    if stage.name == "distill":
-        layers = _with_objective(layers, preset)
+    objective = _resolve_objective(layers, preset) if stage.name == "distill" else None
+    if objective is not None:
+        layers = [objective.preset, *map(_without_objective, layers)]
     table: Table = {}
     for layer in layers:
         table = merge(table, layer.table)
+    origins = _origins(layers)
+    if objective is not None:
+        table["objective"] = objective.terms
+        origins |= objective.origins
     spec = resolve(stage.spec, table, owner=stage.name)
-    return Settings(spec=spec, table=to_table(spec), origins=_origins(layers))
+    return Settings(spec=spec, table=to_table(spec), origins=origins)
 
 
 def _project_layer(stage: Stage, project: Project) -> list[Layer]:
@@ -96,26 +101,45 @@ def flatten(value: Any, prefix: str = "") -> dict[str, Any]:
 Terms = tuple[Table, ...]
 
 
-def _with_objective(layers: Sequence[Layer], preset: str | None) -> list[Layer]:
-    """Return layers whose last holds the complete terms, the preset's settings first."""
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Objective:
+    """The complete terms of a loss, and the settings that go with them."""
+
+    terms: Terms
+    origins: Mapping[str, str]
+    preset: Layer
+
+
+def _resolve_objective(layers: Sequence[Layer], preset: str | None) -> _Objective:
     from ketchup_cli import objectives
 
     terms: Terms = ({"name": "ketchup"},)
+    origins: dict[str, str] = {}
     for layer in layers:
-        terms = _fold(terms, layer.table.get("objective"))
-    name = str(terms[0].get("name", ""))
-    below = _preset(name, preset)
-    first = merge(below.get("objective", {}), terms[0])
-    complete = [dict(term) for term in objectives.to_tables(objectives.terms((first, *terms[1:])))]
-    return [
-        Layer(origin=f"preset {preset or DEFAULT_PRESET}", table=_without_objective(below)),
-        *(Layer(origin=layer.origin, table=_without_objective(layer.table)) for layer in layers),
-        Layer(origin="objective", table={"objective": complete}),
-    ]
+        before, terms = _flat_terms(terms), _fold(terms, layer.table.get("objective"))
+        for key, value in _flat_terms(terms).items():
+            if before.get(key, ...) != value:
+                origins[key] = layer.origin
+    chosen = f"preset {preset or DEFAULT_PRESET}"
+    below = _preset(str(terms[0].get("name", "")), preset)
+    own = below.pop("objective", {})
+    origins |= {f"objective.0.{key}": chosen for key in own if key not in terms[0]}
+    terms = (merge(own, terms[0]), *terms[1:])
+    return _Objective(
+        terms=tuple(dict(term) for term in objectives.to_tables(objectives.terms(terms))),
+        origins=origins,
+        preset=Layer(origin=chosen, table=below),
+    )
 
 
-def _without_objective(table: Mapping[str, Any]) -> Table:
-    return {key: value for key, value in table.items() if key != "objective"}
+def _flat_terms(terms: Terms) -> Table:
+    return flatten(terms, "objective")
+
+
+def _without_objective(layer: Layer) -> Layer:
+    table = {key: value for key, value in layer.table.items() if key != "objective"}
+    return Layer(origin=layer.origin, table=table)
 
 
 def _fold(terms: Terms, value: Any) -> Terms:
