@@ -47,3 +47,18 @@ class Score(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """Examples scored."""
     signature: str
     """Settings that change the number, in the metric's own words."""
+
+
+@final
+class ItemScores(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What each metric says about one example.
+
+    Invariant: for bleu, chrf and ter the values are sentence-level and do not average to the
+    corpus value.
+    """
+
+    id: str
+    values: dict[str, float]
+    """Value in percent by metric."""
+    extracted: dict[str, str | None] = {}
+    """The answer a metric read out of the text, or None where it found none; by metric."""

@@ -136,7 +136,7 @@ def _file_source(spec: CorpusSpec, split: str, inputs: Mapping[str, Input]) -> S
         if spec.format == "moses":
             raise SpecError(
                 f"format `moses` takes two files for `{split}`",
-                hint=f"--{split} PROMPTS REFERENCES",
+                hint=f"--{split} PROMPTS,REFERENCES",
             )
         path = inputs[split].path
         chosen = format_of(path) if spec.format == "auto" else spec.format

@@ -1,0 +1,81 @@
+"""Hypotheses beside their references: joined by id, checked before any library sees them."""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import final
+
+from ketchup_cli.errors import DataError
+from ketchup_cli.records import Example, Generation
+
+_SHAPE = "hypotheses are a list of texts, references a list of texts for every item"
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Items:
+    """One hypothesis and its references per example, in the corpus' order."""
+
+    ids: tuple[str, ...]
+    hypotheses: tuple[str, ...]
+    references: tuple[tuple[str, ...], ...]
+
+
+def join(examples: Sequence[Example], generations: Sequence[Generation]) -> Items:
+    """Return the first text (sample 0) of every example beside its references.
+
+    Raises:
+        DataError: an example without a text, a text without an example, or a text twice; three
+            of their ids are named.
+    """
+    first = [row for row in generations if row.sample == 0]
+    counts = Counter(row.id for row in first)
+    texts = {row.id: row.text for row in first}
+    wanted = [example.id for example in examples]
+    known = set(wanted)
+    _refuse((id for id in wanted if id not in texts), "examples have no generation (sample 0)")
+    _refuse((row.id for row in generations if row.id not in known), "generations have no example")
+    _refuse((id for id, count in counts.items() if count > 1), "examples have two generations")
+    _refuse((id for id, count in Counter(wanted).items() if count > 1), "examples occur twice")
+    return Items(
+        ids=tuple(wanted),
+        hypotheses=tuple(texts[id] for id in wanted),
+        references=tuple(example.references for example in examples),
+    )
+
+
+def _refuse(ids: Iterable[str], what: str) -> None:
+    found = list(dict.fromkeys(ids))
+    if found:
+        named = ", ".join(f"`{id}`" for id in found[:3])
+        raise DataError(
+            f"{len(found)} {what}, among them {named}",
+            hint="generate and score the same split of the same corpus, without skipped rows",
+        )
+
+
+def check_items(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> None:
+    """Refuse anything but n texts and n non-empty lists of texts, n >= 1.
+
+    A metric library takes other shapes without a word and returns a wrong number.
+
+    Raises:
+        DataError: with the index of the first item that is wrong.
+    """
+    for name, value in (("hypotheses", hypotheses), ("references", references)):
+        if not isinstance(value, (list, tuple)):
+            raise DataError(f"{name} are a {type(value).__name__}, not a list", hint=_SHAPE)
+    if len(hypotheses) != len(references):
+        raise DataError(
+            f"{len(hypotheses)} hypotheses and references for {len(references)} items", hint=_SHAPE
+        )
+    if not hypotheses:
+        raise DataError("there is nothing to score", hint="give at least one item")
+    for index, (text, several) in enumerate(zip(hypotheses, references, strict=True)):
+        if not isinstance(text, str):
+            raise DataError(f"hypothesis {index} is a {type(text).__name__}, not a text")
+        if not isinstance(several, (list, tuple)):
+            what = type(several).__name__
+            raise DataError(f"references of item {index} are a {what}, not a list", hint=_SHAPE)
+        if not several or not all(isinstance(reference, str) for reference in several):
+            raise DataError(f"item {index} has no reference, or one that is no text", hint=_SHAPE)
