@@ -1,0 +1,193 @@
+"""From a frozen model's states to numbers per token, a chunk of logits at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, final
+
+import torch
+from torch import Tensor
+
+from ketchup_cli import functional as F
+from ketchup_cli.errors import DataError, ModelError, NonFiniteError
+
+if TYPE_CHECKING:
+    from ketchup_cli.functional.logprobs import Statistics
+    from ketchup_cli.models.policy import Policy
+    from ketchup_cli.signals import Batch
+
+CHUNK_TOKENS = 512
+
+CACHE_BYTES = 1 << 20
+"""Logits reduced at once on a CPU: a block that stays in the core's own cache is read and written
+several times at a fraction of what main memory costs."""
+
+BLOCKS_PER_CHUNK = 4
+"""Least number of blocks in a chunk: what is computed from a block (its exponentials, the student's
+logits of the same tokens) then stays below one more chunk."""
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """What is wanted of every token beside its place.
+
+    Example: `Request(temperatures=(1.0,), top=32)` is what `cache-teacher` asks by default.
+    """
+
+    temperatures: tuple[float, ...] = (1.0,)
+    top: int = 0
+    """Largest logits kept per token; 0 keeps none."""
+    dense: bool = False
+    """Whether the logits themselves are kept, `[B, T, V]`."""
+    student_logits_BTV: Tensor | None = None
+    """Where given, the teacher's logit is averaged under the student's distribution as well."""
+    chunk_tokens: int = CHUNK_TOKENS
+    """Tokens whose logits over the vocabulary exist at once."""
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reduced:
+    """Numbers of N real tokens, row after row; `places_N` is where each stands in `[B * T]`."""
+
+    places_N: Tensor
+    statistics: Statistics
+    entries: tuple[Tensor, Tensor, Tensor] | None
+    """`(ids_NM, gaps_NM, tail_NK)` of the largest logits."""
+    student_expected_N: Tensor | None
+    dense_BTV: Tensor | None
+
+
+@torch.no_grad()
+def score(policy: Policy, batch: Batch, request: Request) -> Reduced:
+    """Run the frozen model on a batch and reduce its logits; padding is never computed.
+
+    At no time do more than two chunks of `[chunk_tokens, V]` exist, other than a dense result.
+
+    Args:
+        policy: the teacher, in eval mode.
+        batch: on the policy's device.
+        request: what is wanted.
+
+    Raises:
+        ModelError: the policy is in training mode, so dropout would change its numbers.
+        NonFiniteError: a logit is NaN or infinite; the message names example and step.
+    """
+    if policy.module.training:
+        raise ModelError("the teacher is in training mode", hint="call `policy.module.eval()`")
+    places_N = batch.mask_BT.flatten().nonzero()[:, 0]
+    hidden_NH = policy.hidden(batch).flatten(0, 1)[places_N]
+    collector = _Collector(batch, places_N, request, vocabulary=policy.vocabulary)
+    visit_blocks(policy, hidden_NH, chunk_tokens=request.chunk_tokens, visit=collector.visit)
+    reduced = collector.result()
+    _check_finite(policy, batch, reduced)
+    return reduced
+
+
+def visit_blocks(
+    policy: Policy,
+    hidden_NH: Tensor,
+    *,
+    chunk_tokens: int,
+    visit: Callable[[slice, Tensor], None],
+) -> None:
+    """Call `visit(which tokens, their logits_NV)` for all tokens in turn.
+
+    One chunk of logits is computed at a time and shown block by block.
+    """
+    for start in range(0, hidden_NH.shape[0], chunk_tokens):
+        # the chunk lives in the callee's frame alone, so it is gone before the next one is made
+        _visit_chunk(policy.head(hidden_NH[start : start + chunk_tokens]), start, visit)
+
+
+def _visit_chunk(logits_NV: Tensor, first: int, visit: Callable[[slice, Tensor], None]) -> None:
+    rows, vocabulary = logits_NV.shape
+    block = -(-rows // BLOCKS_PER_CHUNK)
+    if logits_NV.device.type == "cpu":
+        block = min(block, max(1, CACHE_BYTES // (4 * vocabulary)))
+    for start in range(0, rows, block):
+        end = min(start + block, rows)
+        visit(slice(first + start, first + end), logits_NV[start:end])
+
+
+@final
+class _Collector:
+    """Keeps what the request wants of each block; blocks come in order."""
+
+    def __init__(
+        self, batch: Batch, places_N: Tensor, request: Request, *, vocabulary: int
+    ) -> None:
+        self.places_N = places_N
+        self.tokens_N = batch.tokens_BT.flatten()[places_N]
+        self.request = request
+        self.statistics: list[Statistics] = []
+        self.entries: list[tuple[Tensor, Tensor, Tensor]] = []
+        self.student_expected: list[Tensor] = []
+        self.dense_BTV: Tensor | None = None
+        if request.dense:
+            shape = (*batch.tokens_BT.shape, vocabulary)
+            self.dense_BTV = torch.zeros(shape, device=places_N.device)
+
+    def visit(self, which: slice, logits_NV: Tensor) -> None:
+        """Reduce the logits of the tokens `which`."""
+        request = self.request
+        statistics = F.teacher_statistics(
+            logits_NV, self.tokens_N[which], temperatures=request.temperatures
+        )
+        self.statistics.append(statistics)
+        if request.top:
+            entries = F.top_entries(
+                logits_NV,
+                m=request.top,
+                lse_NK=statistics.lse_NK,
+                temperatures=request.temperatures,
+            )
+            self.entries.append(entries)
+        if request.student_logits_BTV is not None:
+            student_NV = request.student_logits_BTV.detach().flatten(0, 1)[self.places_N[which]]
+            self.student_expected.append(F.expectation(logits_NV, student_NV))
+        if self.dense_BTV is not None:
+            self.dense_BTV.flatten(0, 1)[self.places_N[which]] = logits_NV
+
+    def result(self) -> Reduced:
+        """Return everything collected, in one piece."""
+        return Reduced(
+            places_N=self.places_N,
+            statistics=joined(self.statistics),
+            entries=_columns(self.entries) if self.entries else None,
+            student_expected_N=torch.cat(self.student_expected) if self.student_expected else None,
+            dense_BTV=self.dense_BTV,
+        )
+
+
+def joined(parts: Sequence[Statistics]) -> Statistics:
+    """Return the statistics of several blocks of tokens as those of one list."""
+    if not parts:
+        raise DataError("a batch without a single completion token", hint="drop empty completions")
+    return F.Statistics(**{
+        field.name: torch.cat([getattr(part, field.name) for part in parts])
+        for field in fields(parts[0])
+    })
+
+
+def _columns(parts: Sequence[tuple[Tensor, Tensor, Tensor]]) -> tuple[Tensor, Tensor, Tensor]:
+    ids, gaps, tails = zip(*parts, strict=True)
+    return torch.cat(ids), torch.cat(gaps), torch.cat(tails)
+
+
+def _check_finite(policy: Policy, batch: Batch, reduced: Reduced) -> None:
+    # one NaN or infinity among the logits makes their mean or their largest one
+    total_N = reduced.statistics.mean_N + reduced.statistics.best_N
+    if bool(total_N.isfinite().all()):
+        return
+    place = int(reduced.places_N[int((~total_N.isfinite()).nonzero()[0])])
+    row, step = divmod(place, batch.tokens_BT.shape[1])
+    hint = "check the teacher's weights for NaN"
+    if policy.precision != "float32":
+        hint = "--set precision=float32"
+    raise NonFiniteError(
+        f"the teacher's logits for example `{batch.ids[row][:12]}`, step {step}, are not finite",
+        hint=hint,
+    )

@@ -1,0 +1,249 @@
+"""Write what the teacher says about every token of given completions, to read it back later."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoTokenizer
+
+from ketchup_cli import __version__, corpora
+from ketchup_cli.errors import DataError, SpecError
+from ketchup_cli.models.cache import META, CacheMeta, ShardEntry, open_shards, shard_name
+from ketchup_cli.models.encode import Encoded, Limits, Row, by_length, collate
+from ketchup_cli.models.load import check_folder, load_policy, quiet
+from ketchup_cli.models.policy import Policy, fingerprint
+from ketchup_cli.models.reduction import Request, score
+from ketchup_cli.models.shards import Layout, ShardWriter
+from ketchup_cli.models.sources import pseudo_target_rows, reference_rows
+from ketchup_cli.models.teacher import SOURCES
+from ketchup_cli.reporting import Progress, Reporter
+from ketchup_cli.signals import Prefixes, to_device
+from ketchup_cli.specs import CacheTeacherSpec
+from ketchup_cli.store.build import Build
+from ketchup_cli.store.find import Input
+
+SHARD_BYTES = 1 << 28
+"""A shard is gathered in memory, so it holds fewer examples where they would take more."""
+
+PSEUDO_TARGETS = "pseudo-targets.jsonl"
+SAMPLE = 256
+"""Examples by whose tokens the plan estimates those of all."""
+
+
+def plan(spec: CacheTeacherSpec, inputs: Mapping[str, Input]) -> tuple[tuple[str, str], ...]:
+    """Return the plan's lines: rows, tokens, bytes per token, shards; loads no weights.
+
+    Raises:
+        SpecError: settings the teacher's vocabulary does not allow.
+        NotFound, DataError: no teacher, or no rows.
+    """
+    quiet()
+    folder = inputs["teacher"].path
+    check_folder(folder)
+    tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    layout = make_layout(spec, vocabulary=len(tokenizer), tokenizer=fingerprint(tokenizer))
+    rows, tokens = _estimate(spec, inputs, tokenizer)
+    size_bytes = tokens * layout.bytes_per_token
+    shards = max(-(-rows // spec.examples_per_shard), -(-size_bytes // SHARD_BYTES))
+    temperatures = ", ".join(str(item) for item in spec.temperatures)
+    about = "" if spec.completions == "pseudo-targets" else "about "
+    return (
+        (
+            "plan",
+            f"top {spec.top}, temperatures {temperatures}; {rows:,} {spec.completions} of split"
+            f" {spec.split}, {about}{tokens:,} tokens -> {shards} shards, about"
+            f" {size_bytes / 1e6:,.1f} MB ({layout.bytes_per_token} B/token)",
+        ),
+    )
+
+
+def run(
+    spec: CacheTeacherSpec, inputs: Mapping[str, Input], build: Build, reporter: Reporter
+) -> dict[str, Any]:
+    """Write shards, `meta.json` and `report.json`; finished shards of a killed run are kept.
+
+    Raises:
+        SpecError: settings the teacher's vocabulary does not allow.
+        DataError: no rows, or rows longer than allowed.
+        MismatchError: pseudo-targets of another tokenizer or corpus.
+        NonFiniteError: the teacher's logits are NaN or infinite.
+        NoSpace: the shards would not fit on the disk.
+    """
+    quiet()
+    policy = load_policy(inputs["teacher"].path, device=spec.device, precision=spec.precision)
+    layout = make_layout(spec, vocabulary=policy.vocabulary, tokenizer=policy.fingerprint)
+    encoded = _encode(spec, inputs, policy)
+    spans = shard_spans(encoded.rows, layout, examples_per_shard=spec.examples_per_shard)
+    missing = [
+        row
+        for number, span in enumerate(spans)
+        if not build.has(shard_name(number))
+        for row in encoded.rows[span.start : span.stop]
+    ]
+    build.require_space(sum(len(row.completion) for row in missing) * layout.bytes_per_token)
+    done = len(encoded.rows) - len(missing)
+    with reporter.progress(
+        "caching", total=len(encoded.rows), unit="examples", done=done
+    ) as progress:
+        for number, span in enumerate(spans):
+            if not build.has(shard_name(number)):
+                rows = encoded.rows[span.start : span.stop]
+                writer = ShardWriter(layout, rows, first=span.start)
+                fill(writer, rows, policy=policy, spec=spec, progress=progress)
+                build.write_bytes(shard_name(number), writer.to_bytes())
+    meta = _meta(spec, layout, encoded, spans)
+    build.write_json(META, meta)
+    return _finish(build, meta, label=inputs["teacher"].label)
+
+
+def make_layout(spec: CacheTeacherSpec, *, vocabulary: int, tokenizer: str) -> Layout:
+    """Return what all shards of the cache have in common.
+
+    Raises:
+        SpecError: more entries than the vocabulary has, no temperature, or one of them twice.
+    """
+    if spec.top > vocabulary:
+        raise SpecError(
+            f"`top` is {spec.top:,}; the teacher's vocabulary has {vocabulary:,} entries",
+            hint=f"--set top={min(32, vocabulary)}, or --set top={vocabulary} to keep all",
+        )
+    if not spec.temperatures or len(set(spec.temperatures)) < len(spec.temperatures):
+        raise SpecError(
+            f"`temperatures` is {list(spec.temperatures)}; name each once, and at least one",
+            hint="--set 'temperatures=[1.0]'",
+        )
+    return Layout(
+        vocabulary=vocabulary,
+        top=spec.top,
+        temperatures=spec.temperatures,
+        gap_dtype=spec.gap_dtype,
+        tokenizer=tokenizer,
+    )
+
+
+def shard_spans(rows: Sequence[Row], layout: Layout, *, examples_per_shard: int) -> list[range]:
+    """Return which rows go into which shard, in order: as many as the two limits allow."""
+    tokens_per_shard = SHARD_BYTES // layout.bytes_per_token
+    spans: list[range] = []
+    first = tokens = 0
+    for index, row in enumerate(rows):
+        tokens += len(row.completion)
+        if index > first and (index - first == examples_per_shard or tokens > tokens_per_shard):
+            spans.append(range(first, index))
+            first, tokens = index, len(row.completion)
+    return [*spans, range(first, len(rows))]
+
+
+def fill(
+    writer: ShardWriter,
+    rows: Sequence[Row],
+    *,
+    policy: Policy,
+    spec: CacheTeacherSpec,
+    progress: Progress,
+) -> None:
+    """Score the rows of one shard, in batches of like length, and hand the numbers to `writer`.
+
+    Raises:
+        NonFiniteError: the teacher's logits are NaN or infinite.
+    """
+    request = Request(temperatures=spec.temperatures, top=spec.top, chunk_tokens=spec.chunk_tokens)
+    source: Prefixes = SOURCES[spec.completions]
+    for chosen in by_length(rows, spec.tokens_per_batch):
+        batch = collate([rows[index] for index in chosen], pad_id=policy.pad_id, source=source)
+        reduced = score(policy, to_device(batch, policy.device), request)
+        places_N = writer.places(chosen)
+        writer.put(places_N, reduced.statistics, reduced.entries)
+        progress.advance(len(chosen), tokens=len(places_N))
+
+
+def _encode(spec: CacheTeacherSpec, inputs: Mapping[str, Input], policy: Policy) -> Encoded:
+    examples = corpora.read_split(inputs["corpus"].path, spec.split)
+    limits = Limits(
+        prompt=spec.max_prompt_tokens,
+        completion=spec.max_completion_tokens,
+        too_long=spec.too_long,
+    )
+    if spec.completions == "references":
+        encoded = reference_rows(policy, examples, limits)
+    else:
+        generations = corpora.read_generations(_pseudo_targets(inputs))
+        encoded = pseudo_target_rows(policy, examples, generations, limits)
+    if not encoded.rows:
+        raise DataError(
+            f"all {encoded.skipped} rows of split `{spec.split}` are longer than allowed",
+            hint="raise max_prompt_tokens and max_completion_tokens",
+        )
+    return encoded
+
+
+def _pseudo_targets(inputs: Mapping[str, Input]) -> Path:
+    return inputs["pseudo-targets"].path / PSEUDO_TARGETS
+
+
+def _estimate(
+    spec: CacheTeacherSpec, inputs: Mapping[str, Input], tokenizer: Any
+) -> tuple[int, int]:
+    if spec.completions == "pseudo-targets":
+        generations = corpora.read_generations(_pseudo_targets(inputs))
+        return len(generations), sum(len(generation.tokens) for generation in generations)
+    examples = corpora.read_split(inputs["corpus"].path, spec.split)
+    stride = -(-len(examples) // SAMPLE)
+    texts = [example.references[0] for example in examples[::stride] if example.references]
+    if not texts:
+        return len(examples), 0
+    sizes = [
+        len(ids) + (ids[-1:] != [tokenizer.eos_token_id])
+        for ids in tokenizer(text_target=texts)["input_ids"]
+    ]
+    return len(examples), sum(sizes) * len(examples) // len(sizes)
+
+
+def _meta(
+    spec: CacheTeacherSpec, layout: Layout, encoded: Encoded, spans: Sequence[range]
+) -> CacheMeta:
+    sizes = [len(row.completion) for row in encoded.rows]
+    return CacheMeta(
+        layout=layout,
+        completions=spec.completions,
+        split=spec.split,
+        rows=len(sizes),
+        tokens=sum(sizes),
+        truncated=encoded.truncated,
+        skipped=encoded.skipped,
+        shards=tuple(
+            ShardEntry(
+                file=shard_name(number),
+                rows=len(span),
+                tokens=sum(sizes[span.start : span.stop]),
+            )
+            for number, span in enumerate(spans)
+        ),
+    )
+
+
+def _finish(build: Build, meta: CacheMeta, *, label: str) -> dict[str, Any]:
+    """Write `report.json` from what the shards hold, and return the summary."""
+    layout = meta.layout
+    tails = [shard.column("tail").double().sum(dim=0) for shard in open_shards(build.path, meta)]
+    means = [float(total) / meta.tokens for total in torch.stack(tails).sum(dim=0)]
+    temperatures = ",".join(str(item) for item in layout.temperatures)
+    counts = {
+        "rows": meta.rows,
+        "tokens": meta.tokens,
+        "truncated": meta.truncated,
+        "skipped": meta.skipped,
+    }
+    by_temperature = {
+        str(temperature): mean for temperature, mean in zip(layout.temperatures, means, strict=True)
+    }
+    build.write_json("report.json", {**counts, "tail_mass_mean": by_temperature})
+    return {
+        **counts,
+        "tail_mass_mean": means[0],
+        "bytes_per_token": layout.bytes_per_token,
+        "shards": len(meta.shards),
+        "signature": f"teacher:{label}|top:{layout.top}|temp:{temperatures}"
+        f"|tok:{layout.tokenizer[7:11]}|v:{__version__}",
+    }
