@@ -130,6 +130,7 @@ class Build:
     @property
     def state_path(self) -> Path:
         """A folder for checkpoints of this run; it outlives a kill and is gone after the commit."""
+        self._require_open()
         folder = self.path / STATE
         make_folder(folder)
         return folder

@@ -24,6 +24,7 @@ from ketchup_cli.store.files import (
     fsync_folder,
     make_folder,
     open_regular,
+    read_capped,
     remove,
     scan,
     write_all,
@@ -33,6 +34,7 @@ from ketchup_cli.store.manifest import Manifest
 
 PROGRESS = "progress.jsonl"
 STATE = "state"
+_PROGRESS_BYTES = 2**26
 RESERVED = frozenset({PROGRESS, STATE, LOGS, MANIFEST})
 """Names at the top of the folder that no file of an artifact may have."""
 
@@ -182,6 +184,8 @@ class Staging:
     def _place(self, part: Path, entry: FileEntry) -> None:
         target = self.path / entry.path
         make_folder(target.parent)
+        # from the rename to the listing, what was listed under this path is not what lies there
+        self._finished.pop(entry.path, None)
         with disk_errors(target):
             os.rename(part, target)
             fsync_folder(target.parent)
@@ -209,31 +213,30 @@ class Staging:
             manifest = manifests.read(self.path)
         except (NotFound, Damaged, TooNew):
             return None
-        whole = all(self._is_whole(entry) for entry in (*manifest.files, *manifest.logs))
-        return manifest if whole and manifest.id == self.path.name else None
+        entries = (*manifest.files, *manifest.logs)
+        complete = manifest.id == self.path.name and len(self._whole(entries)) == len(entries)
+        return manifest if complete else None
 
     def _read_progress(self) -> dict[str, FileEntry]:
-        path = self.path / PROGRESS
         try:
-            lines = path.read_bytes().splitlines()
-        except (FileNotFoundError, IsADirectoryError):
+            content = read_capped(self.path / PROGRESS, limit_bytes=_PROGRESS_BYTES)
+        except (NotFound, Damaged):
             return {}
         listed: dict[str, FileEntry] = {}
-        for line in lines:
+        for line in content.splitlines():
             with suppress(msgspec.DecodeError):
                 entry = msgspec.json.decode(line, type=FileEntry, strict=True)
                 listed[entry.path] = entry
-        return {
-            path: entry
-            for path, entry in listed.items()
-            if manifests.is_safe_path(path) and self._is_whole(entry)
-        }
+        return self._whole(listed.values())
 
-    def _is_whole(self, entry: FileEntry) -> bool:
-        try:
-            return file_entry(self.path, entry.path) == entry
-        except (NotFound, Damaged):
-            return False
+    def _whole(self, entries: Iterable[FileEntry]) -> dict[str, FileEntry]:
+        """Return those entries, by path, whose file has the size and the digest they say."""
+        regular = set(scan(self.path).files)
+        return {
+            entry.path: entry
+            for entry in entries
+            if entry.path in regular and file_entry(self.path, entry.path) == entry
+        }
 
     def _clean(self) -> None:
         kept = set(self._finished) | {PROGRESS}
@@ -281,4 +284,4 @@ def fsync_file(path: Path) -> None:
 
 def _is_internal(path: str) -> bool:
     top = path.split("/", 1)[0]
-    return top in {PROGRESS, STATE, LOGS} or top.startswith(".")
+    return top in RESERVED or top.startswith(".")
