@@ -38,12 +38,15 @@ def _words(key: str, value: Any) -> str:
     if isinstance(value, bool | str):
         return f"{name} {value}"
     if isinstance(value, int):
-        return f"{name} {value:,}"
+        return f"{name} {value:,}" if value else ""
     if isinstance(value, float):
         return f"{name} {value:.4g}"
     if isinstance(value, Mapping) and value and all(isinstance(n, int) for n in value.values()):
         ordered = sorted(value, key=lambda split: (_split_rank(split), split))
         return f"{' + '.join(f'{value[split]:,}' for split in ordered)} {name}"
+    if key == "scores" and isinstance(value, Mapping):
+        figures = {metric: score.get("value") for metric, score in value.items()}
+        return ", ".join(f"{m} {v:.2f}" for m, v in figures.items() if isinstance(v, float))
     return ""
 
 

@@ -4,10 +4,11 @@ import importlib
 import os
 import shutil
 import signal
+import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, redirect_stdout
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -20,13 +21,15 @@ from ketchup_cli.cli.inputs import Place, Resolution, Resolved, file_inputs, res
 from ketchup_cli.cli.project import Project, load_project
 from ketchup_cli.cli.request import SCHEMA_VERSION, Request
 from ketchup_cli.cli.settings import Settings, resolve_settings, set_layers
-from ketchup_cli.reporting import SilentReporter
+from ketchup_cli.reporting import Reporter, SilentReporter
 from ketchup_cli.stages import STAGES, Stage
 from ketchup_cli.store import find, verify
-from ketchup_cli.store.build import begin
-from ketchup_cli.store.digest import recipe_id
+from ketchup_cli.store.build import Build, begin
+from ketchup_cli.store.digest import MANIFEST, recipe_id
 from ketchup_cli.store.find import Artifact, Input
 from ketchup_cli.store.layout import Store
+from ketchup_cli.store.manifest import check_kind_version
+from ketchup_cli.store.manifest import read as read_manifest
 
 PACKAGES = ("torch", "transformers", "tokenizers", "safetensors", "accelerate", "sacrebleu")
 """Whose versions are written into a manifest."""
@@ -57,7 +60,7 @@ def execute(request: Request) -> None:
     Raises:
         KetchupError: anything a person can mend, with a hint.
     """
-    console = Console(plain=request.common.json)
+    console: Reporter = Console(plain=request.common.json) if _rank() == 0 else SilentReporter()
     job = prepare(request)
     artifact = find.lookup(job.store, job.stage.kind, job.id)
     if artifact is not None:
@@ -66,24 +69,20 @@ def execute(request: Request) -> None:
         _print_artifact(job, artifact, already_done=True)
         return
     _check_intact(job.resolution.inputs)
-    module = _show_plan(job, console)
+    _show_inputs(job, console)
+    with _stage_at_work(offline=not getattr(job.settings.spec, "dataset", "")):
+        module = importlib.import_module(job.stage.module)
+        plan = module.plan(job.settings.spec, job.inputs)
+        for heading, text in plan:
+            console.note(heading, text)
+        made = None if request.common.dry_run else _run(job, module, console)
     if request.common.dry_run:
         console.note("dry run", "nothing was written")
-        _print_dry_run(job, module)
-        return
-    with _termination_raises():
-        if _rank() > 0:
-            _run_beside(job, module)
-            return
-        artifact, seconds = _run(job, module, console)
-    _give_name(job, artifact)
-    size = human_bytes(size_bytes(artifact.manifest))
-    note = note_of(artifact.manifest)
-    parts = [_headline(job, artifact), size, *([note] if note else []), human_seconds(seconds)]
-    console.note("done", "   ".join(parts))
-    if request.next:
-        console.note("next", request.next.format(name=job.name or short(artifact.id)))
-    _print_artifact(job, artifact, already_done=False)
+        _print_dry_run(job, plan)
+    elif made is not None:
+        _give_name(job, made)
+        _show_done(job, made, console)
+        _print_artifact(job, made, already_done=False)
 
 
 def prepare(request: Request) -> Job:
@@ -123,50 +122,61 @@ def _default_name(stage: Stage, project: Project) -> str | None:
 
 
 def _check_intact(inputs: Sequence[Resolved]) -> None:
-    for item in inputs:
-        if (item.input.path / "manifest.json").is_file():
-            verify.ensure_intact(item.input.path)
+    """Refuse inputs that differ from their manifests, or that a later ketchup wrote."""
+    for given in (item.input for item in inputs):
+        if not (given.path / MANIFEST).is_file():
+            continue
+        known = [stage.version for stage in STAGES.values() if stage.kind == given.kind]
+        check_kind_version(read_manifest(given.path), max(known, default=1))
+        verify.ensure_intact(given.path)
 
 
-def _show_plan(job: Job, console: Console) -> Any:
-    label = job.stage.name
-    for item in job.resolution.inputs:
-        given = item.input
+def _show_inputs(job: Job, console: Reporter) -> None:
+    lines = [
+        f"{item.input.role:<15} {item.input.label}   {short(item.input.digest)}"
+        f"   from {item.origin}"
+        for item in job.resolution.inputs
+    ]
+    lines += [f"{role:<15} none: {reason}" for role, reason in job.resolution.absent]
+    for number, line in enumerate(lines):
+        console.note(job.stage.name if number == 0 else "", line)
+
+
+def _show_done(job: Job, artifact: Artifact, console: Reporter) -> None:
+    manifest = artifact.manifest
+    size, spent = human_bytes(size_bytes(manifest)), human_seconds(manifest.seconds)
+    parts = [_headline(job, artifact), size, note_of(manifest), spent]
+    console.note("done", "   ".join(filter(None, parts)))
+    if artifact.other_digest is not None:
         console.note(
-            label, f"{given.role:<15} {given.label}   {short(given.digest)}   from {item.origin}"
+            "warning",
+            f"this run made other bytes ({short(artifact.other_digest)}) than the run that was"
+            f" first ({short(artifact.digest)}); the first are kept",
         )
-        label = ""
-    for role, reason in job.resolution.absent:
-        console.note(label, f"{role:<15} none: {reason}")
-        label = ""
-    # a stage reads local files only; whatever came from a hub is on disk by now
-    if not getattr(job.settings.spec, "dataset", ""):
-        os.environ.setdefault("HF_HUB_OFFLINE", "1")
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    module = importlib.import_module(job.stage.module)
-    for heading, text in module.plan(job.settings.spec, job.inputs):
-        console.note(heading, text)
-    return module
+    if job.request.next:
+        console.note("next", job.request.next.format(name=job.name or short(artifact.id)))
 
 
-def _run(job: Job, module: Any, console: Console) -> tuple[Artifact, float]:
+def _run(job: Job, module: Any, console: Reporter) -> Artifact | None:
+    """Run the stage and publish; None in a process that only works along."""
+    if _rank() > 0:
+        _run_beside(job, module)
+        return None
     started = time.monotonic()
     with _begin(job, job.store) as build:
         if build.published is not None:
-            return build.published, 0.0
+            return build.published
         summary = module.run(job.settings.spec, job.inputs, build, console)
-        seconds = time.monotonic() - started
         digests = {role: item.digest for role, item in job.inputs.items()}
-        artifact = build.commit(
+        return build.commit(
             summary=summary,
             signature=signature(job.stage, job.settings.table, digests),
             environment=environment(),
-            seconds=round(seconds, 1),
+            seconds=round(time.monotonic() - started, 1),
         )
-    return artifact, seconds
 
 
-def _begin(job: Job, store: Store) -> Any:
+def _begin(job: Job, store: Store) -> AbstractContextManager[Build]:
     return begin(
         store,
         kind=job.stage.kind,
@@ -198,15 +208,24 @@ def _run_beside(job: Job, module: Any) -> None:
 
 
 @contextmanager
-def _termination_raises() -> Iterator[None]:
-    """Turn SIGTERM into an exception, so that locks are let go and state is kept."""
+def _stage_at_work(*, offline: bool) -> Iterator[None]:
+    """Keep a stage's libraries off stdout, and off the network if `offline`; let SIGTERM raise.
+
+    Models that come from a hub are on disk by now; a termination that raises lets go of locks
+    and keeps the state.
+    """
 
     def stop(number: int, _frame: object) -> None:
         raise SystemExit(128 + number)
 
+    if offline:
+        os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     before = signal.signal(signal.SIGTERM, stop)
     try:
-        yield
+        with redirect_stdout(sys.stderr):
+            yield
     finally:
         signal.signal(signal.SIGTERM, before)
 
@@ -253,7 +272,7 @@ def _print_artifact(job: Job, artifact: Artifact, *, already_done: bool) -> None
     })
 
 
-def _print_dry_run(job: Job, module: Any) -> None:
+def _print_dry_run(job: Job, plan: Sequence[tuple[str, str]]) -> None:
     if not job.request.common.json:
         print_result(short(job.id))
         return
@@ -267,6 +286,6 @@ def _print_dry_run(job: Job, module: Any) -> None:
             {"role": item.input.role, "label": item.input.label, "digest": item.input.digest}
             for item in job.resolution.inputs
         ],
-        "plan": [list(line) for line in module.plan(job.settings.spec, job.inputs)],
+        "plan": [list(line) for line in plan],
         "spec": job.settings.table,
     })

@@ -9,6 +9,7 @@ import typer
 from ketchup_cli.cli import options as o
 from ketchup_cli.cli.console import Console, human_bytes, human_seconds, print_json, print_result
 from ketchup_cli.cli.request import SCHEMA_VERSION
+from ketchup_cli.cli.tree import print_tree, tree_json
 from ketchup_cli.errors import ArtifactError
 
 CHECK_FAILED = 3
@@ -153,13 +154,13 @@ def show(
             "manifest": msgspec.to_builtins(artifact.manifest),
         }
         if tree:
-            document["lineage"] = _node_json(place, find.lineage(place, artifact))
+            document["lineage"] = tree_json(place, find.lineage(place, artifact))
         print_json(document)
         return
     for heading, text in _facts(artifact, find.name_of(place, artifact.id)):
         print_result(f"{heading:<13}{text}".rstrip())
     if tree:
-        _print_tree(place, find.lineage(place, artifact))
+        print_tree(place, find.lineage(place, artifact))
 
 
 def _facts(artifact: Any, name: str | None) -> Iterator[tuple[str, str]]:
@@ -205,61 +206,9 @@ def lineage(
     place = _open(config, store)
     node = find.lineage(place, find.find(place, name))
     if json:
-        print_json({"schema_version": SCHEMA_VERSION, "lineage": _node_json(place, node)})
+        print_json({"schema_version": SCHEMA_VERSION, "lineage": tree_json(place, node)})
     else:
-        _print_tree(place, node)
-
-
-def _print_tree(place: Any, node: Any) -> None:
-    from ketchup_cli.cli.console import table_lines
-
-    rows = list(_tree_rows(place, node, lead="", branch=""))
-    for line in table_lines(rows[0], rows[1:]):
-        print_result(line)
-
-
-def _tree_rows(place: Any, node: Any, *, lead: str, branch: str) -> Iterator[tuple[str, ...]]:
-    yield (branch + _node_name(place, node), node.kind, *_node_facts(node))
-    for index, parent in enumerate(node.parents):
-        last = index == len(node.parents) - 1
-        below = _tree_rows(
-            place,
-            parent,
-            lead=lead + ("   " if last else "│  "),
-            branch=lead + ("└─ " if last else "├─ "),
-        )
-        yield from below
-
-
-def _node_name(place: Any, node: Any) -> str:
-    from ketchup_cli.store import find
-
-    return (find.name_of(place, node.id) if node.id else None) or node.label
-
-
-def _node_facts(node: Any) -> tuple[str, str]:
-    from ketchup_cli.cli.describe import made_by, short
-
-    words = {
-        "present": made_by(node.artifact.manifest) if node.artifact else "",
-        "outside": f"a file or folder of its own, read as {node.role}",
-        "missing": "no longer in the store",
-        "changed": "rebuilt since: other content than was read",
-    }
-    return short(node.id or node.digest), words[node.state]
-
-
-def _node_json(place: Any, node: Any) -> dict[str, Any]:
-    return {
-        "role": node.role,
-        "kind": node.kind,
-        "name": _node_name(place, node),
-        "id": node.id,
-        "digest": node.digest,
-        "state": node.state,
-        "made_by": _node_facts(node)[1] if node.artifact else None,
-        "parents": [_node_json(place, parent) for parent in node.parents],
-    }
+        print_tree(place, node)
 
 
 def verify(
