@@ -45,6 +45,8 @@ class Batch:
     reward_B: Tensor | None = None
     group_B: Tensor | None = None
     """Equal numbers mark samples of one prompt."""
+    finished: float | None = None
+    """Share of the sampled completions that ended by themselves, dropped ones included."""
     rows: tuple[int, ...] = ()
     """Positions in the data source, by which a cached teacher finds its rows."""
 

@@ -129,7 +129,19 @@ def check_folder(folder: Path) -> dict[str, Any]:
 
 def save_policy(policy: Policy, folder: Path, *, dtype: str) -> None:
     """Write the model and its tokenizer into `folder`, as `from_pretrained` reads them."""
-    save_weights(policy, folder, dtype=dtype, weights=policy.model.state_dict())
+    save_weights(policy, folder, dtype=dtype, weights=weights_of(policy.model))
+
+
+def weights_of(model: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """Return the weights by name, one name for each: tied weights appear once."""
+    seen: set[tuple[int, torch.Size]] = set()
+    unique: dict[str, torch.Tensor] = {}
+    for name, value in model.state_dict().items():
+        key = (value.data_ptr(), value.shape)
+        if key not in seen:
+            seen.add(key)
+            unique[name] = value
+    return unique
 
 
 def save_weights(

@@ -130,6 +130,8 @@ class Policy:
         self.precision: Precision = precision
         self.module = CompletionModel(model, start_id=self.start_id)
         self.module.train(model.training)
+        self.runner: Any = self.module
+        """What runs the module: itself, or its wrapper where several processes train it."""
         self._check_rows()
 
     @property
@@ -180,7 +182,7 @@ class Policy:
     def hidden(self, batch: Batch) -> Tensor:
         """Return the states the head reads, `[B, T, H]`, one per completion token."""
         with self.autocast():
-            hidden: Tensor = self.module(*_tensors(batch), logits=False)
+            hidden: Tensor = self.runner(*_tensors(batch), logits=False)
         return hidden
 
     def head(self, hidden: Tensor) -> Tensor:
@@ -193,7 +195,7 @@ class Policy:
     def logits(self, batch: Batch) -> Tensor:
         """Return float32 logits `[B, T, V]`, one row per completion token; gradients flow."""
         with self.autocast():
-            logits: Tensor = self.module(*_tensors(batch), logits=True)
+            logits: Tensor = self.runner(*_tensors(batch), logits=True)
         return logits[..., : self.vocabulary].float()
 
     @torch.no_grad()

@@ -1,0 +1,60 @@
+"""metrics.jsonl: one line an update, appended; a resumed run forgets what it will do again."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, final
+
+
+@final
+class MetricsLog:
+    """Appends lines `{"update": 12, "loss": 2.1, ...}` to a file.
+
+    Invariant: `update` never falls from line to line, except through a resume, which says so.
+    """
+
+    def __init__(self, path: Path | None) -> None:
+        self._path = path
+        self._started = time.monotonic()
+
+    def resume(self, update: int) -> None:
+        """Drop lines past `update`, a torn last line too, and say that the run went on here."""
+        if self._path is None or not self._path.exists():
+            return
+        kept = [line for line in read_metrics(self._path) if line.get("update", 0) <= update]
+        self._path.write_text("".join(_line(item) for item in kept), encoding="utf-8")
+        self.write({"event": "resume", "update": update})
+
+    def write(self, values: Mapping[str, Any]) -> None:
+        """Append one line; what is not finite is written as null, never as a number."""
+        if self._path is None:
+            return
+        timed = {**values, "seconds": round(time.monotonic() - self._started, 3)}
+        with self._path.open("a", encoding="utf-8") as file:
+            file.write(_line(timed))
+
+
+def read_metrics(path: Path) -> list[dict[str, Any]]:
+    """Return the lines of a metrics file; a torn last line is left out."""
+    lines: list[dict[str, Any]] = []
+    for text in path.read_text(encoding="utf-8").splitlines():
+        try:
+            lines.append(json.loads(text))
+        except ValueError:
+            break
+    return lines
+
+
+def _line(values: Mapping[str, Any]) -> str:
+    plain = {key: _finite(value) for key, value in values.items()}
+    return json.dumps(plain, allow_nan=False) + "\n"
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return round(value, 6) if math.isfinite(value) else None
+    return value
