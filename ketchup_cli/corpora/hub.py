@@ -1,6 +1,7 @@
 """Rows of a `datasets` data set: a local folder, or a name on the hub at a fixed revision."""
 
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -47,27 +48,45 @@ def parts(dataset: str, *, folder: Path | None) -> tuple[str, ...]:
 
 
 def read_dataset(dataset: str, *, part: str, folder: Path | None) -> Iterator[Record]:
-    """Return one row per row of a split of a data set."""
+    """Return one row per row of a split of a data set.
+
+    Raises:
+        SpecError: no revision is named.
+        DataError: it cannot be loaded.
+    """
     rows = _load(dataset, folder=folder)[part]
-    for number, fields in enumerate(rows, start=1):
-        yield Row(f"row {number}", fields)
+    with _loading(dataset, folder):
+        for number, fields in enumerate(rows, start=1):
+            yield Row(f"row {number}", fields)
 
 
 def _load(dataset: str, *, folder: Path | None) -> Any:
     import datasets
-    from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 
     name, _, revision = dataset.partition("@")
-    try:
+    if folder is None:
+        _check_revision(name, revision)
+    with _loading(name, folder):
+        # streaming: rows come from the files themselves, not from a cache of earlier ones
         if folder is None:
-            _check_revision(name, revision)
-            return datasets.load_dataset(name, revision=revision)
+            return datasets.load_dataset(name, revision=revision, streaming=True)
         if (folder / "dataset_dict.json").is_file():
             return datasets.load_from_disk(folder)
-        return datasets.load_dataset(str(folder))
-    except (OSError, HfHubHTTPError, OfflineModeIsEnabled, ValueError) as error:
+        return datasets.load_dataset(str(folder), streaming=True)
+
+
+@contextmanager
+def _loading(dataset: str, folder: Path | None) -> Iterator[None]:
+    """Turn what the libraries raise into one error that names the way out."""
+    import datasets
+    from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
+
+    own = (datasets.exceptions.DatasetsError, HfHubHTTPError, OfflineModeIsEnabled)
+    try:
+        yield
+    except (*own, OSError, ValueError) as error:
         if folder is None:
-            raise _unreachable(name, error) from None
+            raise _unreachable(dataset, error) from None
         raise DataError(
             f"`{folder}` is no data set that `datasets` can load: {_first_line(error)}",
             hint="ketchup corpus --train FILE.jsonl",

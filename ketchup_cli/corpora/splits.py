@@ -1,8 +1,9 @@
 """Reading the rows that stages wrote: the splits of a corpus, and generations."""
 
 import json
+from collections.abc import Collection
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import msgspec
 
@@ -15,7 +16,7 @@ AnyRecord = TypeVar("AnyRecord", Example, Generation)
 FIRST_SPLITS = ("train", "dev", "test")
 
 
-def split_order(names: Any) -> list[str]:
+def split_order(names: Collection[str]) -> list[str]:
     """Return split names with train, dev and test first and the others by the alphabet."""
     rest = sorted(set(names) - set(FIRST_SPLITS))
     return [name for name in FIRST_SPLITS if name in names] + rest
@@ -72,7 +73,7 @@ def _read(path: Path, kind: type[AnyRecord]) -> list[AnyRecord]:
             rows.append(decoder.decode(line or b""))
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise DataError(
-                f"`{path}` line {number} is not a {kind.__name__.lower()}: {error}",
+                f"`{path}` line {number} is no {kind.__name__.lower()}: {error}",
                 hint="ketchup verify",
             ) from None
     if not rows:
