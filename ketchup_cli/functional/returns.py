@@ -66,6 +66,7 @@ def k_step_returns(
     Source: Fan et al. 2025, arXiv 2504.19024, and its released code for `ending`. Differs: masks
         instead of lengths, and no wrap-around for k beyond the end.
     """
+    check_shapes(_NAMES, q_BT, v_BT, mask_BT)
     value_BT = zero_padding(at_least_float32(v_BT), mask_BT)
     return k_step_advantages(q_BT, v_BT, mask_BT, k=k, ending=ending) + value_BT
 
