@@ -74,7 +74,7 @@ def table_lines(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[st
     """Return the lines of a table whose columns are as wide as their widest cell."""
     from rich.cells import cell_len
 
-    cells = [list(header), *([clean(cell) for cell in row] for row in rows)]
+    cells = [[clean(cell) for cell in row] for row in (header, *rows)]
     widths = [max(cell_len(row[i]) for row in cells) for i in range(len(header))]
     return [
         "  ".join(

@@ -52,11 +52,12 @@ def resolve_roles(
     """
     inputs: list[Resolved] = []
     absent: list[tuple[str, str]] = []
+    used = [role for role in stage.roles if role.used(spec)]
     for role in stage.roles:
+        if role not in used:
+            _refuse_unused(stage, role, given.get(role.name))
+    for role in used:
         flag = given.get(role.name)
-        if not role.used(spec):
-            _refuse_unused(stage, role, flag)
-            continue
         text = flag if flag is not None else place.project.names.get(role.name)
         if text is None:
             _refuse_unnamed(stage, role, spec)

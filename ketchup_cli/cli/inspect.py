@@ -2,15 +2,26 @@
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ketchup_cli.cli import options as o
-from ketchup_cli.cli.console import Console, human_bytes, human_seconds, print_json, print_result
+from ketchup_cli.cli.console import (
+    Console,
+    human_bytes,
+    human_seconds,
+    print_json,
+    print_result,
+    table_lines,
+)
 from ketchup_cli.cli.request import SCHEMA_VERSION
-from ketchup_cli.cli.tree import print_tree, tree_json
 from ketchup_cli.errors import ArtifactError
+
+if TYPE_CHECKING:
+    from ketchup_cli.store.find import Artifact
+    from ketchup_cli.store.layout import Store
+    from ketchup_cli.store.verify import Report
 
 CHECK_FAILED = 3
 
@@ -29,7 +40,7 @@ QuickOption = Annotated[
 ]
 
 
-def _open(config: Path | None, store: Path | None) -> Any:
+def _open(config: Path | None, store: Path | None) -> "Store":
     from ketchup_cli.cli.project import load_project
     from ketchup_cli.store.layout import Store
 
@@ -55,39 +66,37 @@ def ls(
     if not rows:
         console.note("empty", f"the store `{place.root}` holds no artifact yet")
         return
-    from ketchup_cli.cli.console import table_lines
-
     header = ("kind", "name", "id", "made", "size", "note")
     for line in table_lines(header, [_row_cells(*row) for row in rows]):
         print_result(line)
 
 
-Row = tuple[str, Any, int]
+Row = tuple[str, "Artifact", int]
 """Name as NAME@N or empty, artifact, and how many older ones the name has."""
 
 
-def _newest_rows(place: Any, console: Console) -> Iterator[Row]:
+def _newest_rows(place: "Store", console: Console) -> Iterator[Row]:
     from ketchup_cli.store import find
 
     known = find.names(place)
-    newest = {
-        (history[-1].kind, history[-1].id): (f"{name}@{len(history)}", len(history) - 1)
-        for name, history in known.items()
-    }
     named = {(entry.kind, entry.id) for history in known.values() for entry in history}
+    newest: dict[tuple[str, str], list[tuple[str, int]]] = {}
+    for name, history in known.items():
+        shown = (f"{name}@{len(history)}", len(history) - 1)
+        newest.setdefault((history[-1].kind, history[-1].id), []).append(shown)
 
     def say(error: ArtifactError) -> None:
         console.note("damaged", error.message)
 
     for artifact in find.artifacts(place, on_error=say):
         key = (artifact.kind, artifact.id)
-        if key in newest:
-            yield newest[key][0], artifact, newest[key][1]
-        elif key not in named:
+        for name, older in newest.get(key, ()):
+            yield name, artifact, older
+        if key not in named:
             yield "", artifact, 0
 
 
-def _history_rows(place: Any, name: str) -> list[Row]:
+def _history_rows(place: "Store", name: str) -> list[Row]:
     from ketchup_cli.store import find
 
     base = name.partition("@")[0]
@@ -105,7 +114,7 @@ def _history_rows(place: Any, name: str) -> list[Row]:
     return rows
 
 
-def _row_cells(name: str, artifact: Any, older: int) -> tuple[str, ...]:
+def _row_cells(name: str, artifact: "Artifact", older: int) -> tuple[str, ...]:
     from ketchup_cli.cli.describe import made_by, note_of, short, size_bytes
 
     note = ", ".join(filter(None, [note_of(artifact.manifest), made_by(artifact.manifest)]))
@@ -115,7 +124,7 @@ def _row_cells(name: str, artifact: Any, older: int) -> tuple[str, ...]:
     return artifact.kind, name or "-", short(artifact.id), made, size, note + more
 
 
-def _row_json(name: str, artifact: Any, older: int) -> dict[str, Any]:
+def _row_json(name: str, artifact: "Artifact", older: int) -> dict[str, Any]:
     from ketchup_cli.cli.describe import made_by, size_bytes
 
     return {
@@ -142,6 +151,7 @@ def show(
     """Show what an artifact is and what made it."""
     import msgspec
 
+    from ketchup_cli.cli.tree import print_tree, tree_json
     from ketchup_cli.store import find
 
     place = _open(config, store)
@@ -163,7 +173,7 @@ def show(
         print_tree(place, find.lineage(place, artifact))
 
 
-def _facts(artifact: Any, name: str | None) -> Iterator[tuple[str, str]]:
+def _facts(artifact: "Artifact", name: str | None) -> Iterator[tuple[str, str]]:
     from ketchup_cli.cli.console import clean
     from ketchup_cli.cli.describe import made_by, short
     from ketchup_cli.cli.settings import flatten
@@ -201,6 +211,7 @@ def lineage(
     json: o.InspectJsonOption = False,
 ) -> None:
     """Show what an artifact was made from, as a tree."""
+    from ketchup_cli.cli.tree import print_tree, tree_json
     from ketchup_cli.store import find
 
     place = _open(config, store)
@@ -239,7 +250,7 @@ def verify(
     return 0 if intact else CHECK_FAILED
 
 
-def _folders(place: Any, names: Sequence[str]) -> list[Path]:
+def _folders(place: "Store", names: Sequence[str]) -> list[Path]:
     from ketchup_cli.store import find
 
     if names:
@@ -247,7 +258,7 @@ def _folders(place: Any, names: Sequence[str]) -> list[Path]:
     return sorted(path for path in place.objects.glob("*/*") if path.is_dir())
 
 
-def _print_report(place: Any, folder: Path, report: Any) -> None:
+def _print_report(place: "Store", folder: Path, report: "Report") -> None:
     from ketchup_cli.store import find
 
     name = find.name_of(place, folder.name) or "-"
@@ -260,7 +271,7 @@ def _print_report(place: Any, folder: Path, report: Any) -> None:
         print_result(f"  {report.reason}")
 
 
-def _report_json(folder: Path, report: Any) -> dict[str, Any]:
+def _report_json(folder: Path, report: "Report") -> dict[str, Any]:
     return {
         "kind": folder.parent.name,
         "id": folder.name,

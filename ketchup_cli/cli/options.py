@@ -51,6 +51,16 @@ DatasetOption = Annotated[
     str | None,
     typer.Option("--dataset", metavar="NAME", help="A `datasets` name, in place of files."),
 ]
+PromptFieldOption = Annotated[
+    str | None,
+    typer.Option("--prompt-field", metavar="FIELD", help="Field that holds the prompt."),
+]
+ReferenceFieldOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--reference-field", metavar="FIELD", help="Field of the references; may be given often."
+    ),
+]
 ObjectiveOption = Annotated[
     str | None,
     typer.Option("--objective", metavar="NAME", help="See `ketchup objectives`."),

@@ -40,6 +40,8 @@ def corpus(
     dev: o.FileOption = None,
     test: o.FileOption = None,
     dataset: o.DatasetOption = None,
+    prompt_field: o.PromptFieldOption = None,
+    reference_field: o.ReferenceFieldOption = None,
     config: o.ConfigOption = None,
     sets: o.SetOption = None,
     store: o.StoreOption = None,
@@ -49,8 +51,7 @@ def corpus(
 ) -> None:
     """Import text files into a corpus artifact.
 
-    Reads JSON Lines, CSV, TSV, Parquet and Moses pairs, gzip too, or a `datasets` name. Name the
-    fields with --set prompt_field=src --set reference_field=tgt.
+    Reads JSON Lines, CSV, TSV, Parquet and Moses pairs, gzip too, or a `datasets` name.
     """
     shared = o.common(config, sets, store, name, dry_run, json)
     files = [
@@ -59,16 +60,22 @@ def corpus(
         if text is not None
         for item in split_files(split, text)
     ]
-    flags: tuple[Layer, ...] = ()
+    flags: Table = {}
     if dataset is not None and Path(dataset).is_dir():
         files.append(("dataset", Path(dataset)))
     elif dataset is not None:
         from ketchup_cli.corpora import hub
 
-        flags = _layer("--dataset", {"dataset": hub.pinned(dataset)})
+        flags["dataset"] = hub.pinned(dataset)
     elif not files:
         raise SpecError("no file is named", hint=EXAMPLES["corpus"])
-    _run("corpus", shared, {}, files=tuple(files), flags=flags)
+    if prompt_field is not None:
+        flags["prompt_field"] = prompt_field
+    if reference_field:
+        flags["reference_field"] = (
+            reference_field[0] if len(reference_field) == 1 else reference_field
+        )
+    _run("corpus", shared, {}, files=tuple(files), flags=_layer("a flag", flags))
 
 
 def split_files(split: str, text: str) -> list[tuple[str, Path]]:
