@@ -1,0 +1,264 @@
+"""Text from a policy through transformers: greedy, beam search, and samples of one's own seed."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, final
+
+import torch
+from torch import Tensor
+from transformers import LogitsProcessorList
+
+from ketchup_cli import functional as F
+from ketchup_cli.errors import SpecError
+from ketchup_cli.models.encode import Row, by_length, collate
+from ketchup_cli.models.generation.choosing import OwnRows, Sampling, check_finite, uniforms
+from ketchup_cli.models.generation.rounds import (
+    Written,
+    read,
+    settings_of,
+    write,
+    writing,
+)
+from ketchup_cli.models.policy import Policy
+from ketchup_cli.records import Generation
+from ketchup_cli.signals import Batch
+from ketchup_cli.specs import DecodingSpec
+
+OnBatch = Callable[[int, int], None]
+"""Told how many prompts were answered and with how many tokens."""
+
+_KEPT_SETTINGS = ("forced_bos_token_id", "bad_words_ids", "suppress_tokens")
+"""What a model's own generation config still decides: which tokens it may write, never how."""
+
+_SCORED_TOKENS = 2048
+"""Padded tokens whose logits over the vocabulary exist at once when beams are scored."""
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Samples:
+    """Sampled completions as a batch, G rows for each prompt in order; `finished_B` is boolean."""
+
+    batch: Batch
+    finished_B: Tensor
+
+
+def sample(policy: Policy, prompts: Sequence[Row], sampling: Sampling, *, seed: int) -> Samples:
+    """Return samples of every prompt with their behaviour log-probabilities, on the policy's device.
+
+    A sample depends on (seed, example id, sample index) and on its prompt: not on the other rows,
+    their order, or their number. Dropout is off while it is drawn, the model's mode is restored.
+
+    Args:
+        policy: who writes.
+        prompts: rows; their completions are not looked at.
+        sampling: how many, from which distribution, how long.
+        seed: the run's seed.
+
+    Raises:
+        SpecError: the model has too few positions.
+        NonFiniteError: the model's logits are not finite.
+    """
+    _check_positions(policy, prompts, sampling.max_new_tokens)
+    written = _sampled(policy, prompts, sampling, seed=seed, kept={})
+    groups = range(len(prompts))
+    repeated = [row for row in prompts for _ in range(sampling.samples)]
+    empty = collate(
+        [_without_completion(row) for row in repeated], pad_id=policy.pad_id, source="student"
+    )
+    device = policy.device
+    batch = Batch(
+        ids=empty.ids,
+        prompt_BS=empty.prompt_BS.to(device),
+        prompt_mask_BS=empty.prompt_mask_BS.to(device),
+        tokens_BT=written.tokens_BT,
+        mask_BT=written.mask_BT,
+        source="student",
+        behaviour_logp_BT=written.logp_BT,
+        group_B=torch.tensor(groups, device=device).repeat_interleave(sampling.samples),
+        rows=empty.rows,
+    )
+    return Samples(batch=batch, finished_B=written.finished_B)
+
+
+def generate(
+    policy: Policy,
+    prompts: Sequence[Row],
+    decoding: DecodingSpec,
+    *,
+    seed: int,
+    tokens_per_batch: int,
+    on_batch: OnBatch | None = None,
+) -> list[Generation]:
+    """Return texts for every prompt, in the order of the prompts, the best or first sample first.
+
+    `logp` is the sum of the token log-probabilities: for samples under the distribution drawn
+    from, for beams under the policy itself, without the length penalty that orders them.
+
+    Args:
+        policy: who writes.
+        prompts: rows; their completions are not looked at.
+        decoding: greedy, beam or sample, and how.
+        seed: decides the samples, together with example id and sample index.
+        tokens_per_batch: padded prompt tokens times texts (or beams) in one batch.
+        on_batch: told after every batch.
+
+    Raises:
+        SpecError: more texts than the method gives, or too few positions in the model.
+        NonFiniteError: the model's logits are not finite.
+    """
+    _check_decoding(decoding)
+    _check_positions(policy, prompts, decoding.max_new_tokens)
+    copies = max(decoding.texts, decoding.beams if decoding.method == "beam" else 1)
+    answers: dict[int, list[Generation]] = {}
+    for numbers in by_length(
+        [_without_completion(row) for row in prompts], tokens_per_batch // copies
+    ):
+        rows = [prompts[number] for number in numbers]
+        written = _written(policy, rows, decoding, seed=seed)
+        texts = _generations(policy, rows, written)
+        for place, number in enumerate(numbers):
+            answers[number] = texts[place * decoding.texts : (place + 1) * decoding.texts]
+        if on_batch is not None:
+            on_batch(len(rows), int(written.mask_BT.sum()))
+    return [text for number in range(len(prompts)) for text in answers[number]]
+
+
+def _written(policy: Policy, rows: Sequence[Row], decoding: DecodingSpec, *, seed: int) -> Written:
+    kept = _kept_settings(policy)
+    if decoding.method == "beam":
+        return _beams(policy, rows, decoding, kept=kept)
+    if decoding.method == "sample":
+        sampling = Sampling(
+            samples=decoding.texts,
+            temperature=decoding.temperature,
+            top_k=decoding.top_k,
+            top_p=decoding.top_p,
+            max_new_tokens=decoding.max_new_tokens,
+        )
+        return _sampled(policy, rows, sampling, seed=seed, kept=kept)
+    with writing(policy):
+        front = read(policy, _prompts(rows), copies=1)
+        return write(policy, front, limit=decoding.max_new_tokens, kept=kept)
+
+
+def _sampled(
+    policy: Policy, rows: Sequence[Row], sampling: Sampling, *, seed: int, kept: dict[str, Any]
+) -> Written:
+    indices = range(sampling.first, sampling.first + sampling.samples)
+    keys = ((row.id, index) for row in rows for index in indices)
+    u_BT = uniforms(seed, keys, steps=sampling.max_new_tokens)
+    limit = sampling.max_new_tokens
+    with writing(policy):
+        front = read(policy, _prompts(rows), copies=sampling.samples)
+        return write(policy, front, limit=limit, kept=kept, u_BT=u_BT, sampling=sampling)
+
+
+def _beams(
+    policy: Policy, rows: Sequence[Row], decoding: DecodingSpec, *, kept: dict[str, Any]
+) -> Written:
+    settings = settings_of(
+        policy,
+        max_new_tokens=decoding.max_new_tokens,
+        num_beams=decoding.beams,
+        num_return_sequences=decoding.texts,
+        length_penalty=decoding.length_penalty,
+        **kept,
+    )
+    with writing(policy):
+        front = read(policy, _prompts(rows), copies=1)
+        output = policy.model.generate(
+            **front.inputs(),
+            generation_config=settings,
+            logits_processor=LogitsProcessorList([OwnRows(policy.vocabulary)]),
+        )
+        tokens_BT = output.sequences[:, front.ids_BT.shape[1] :]
+        mask_BT, finished_B = _until_end(tokens_BT, policy.eos_id)
+        logp_BT = _scored(policy, rows, tokens_BT, mask_BT)
+    return Written(tokens_BT=tokens_BT, mask_BT=mask_BT, logp_BT=logp_BT, finished_B=finished_B)
+
+
+def _until_end(tokens_BT: Tensor, eos_id: int) -> tuple[Tensor, Tensor]:
+    """Return the mask of tokens up to and with the first end token, and who has one."""
+    ends_BT = (tokens_BT == eos_id).int()
+    return ((ends_BT.cumsum(dim=1) - ends_BT) == 0).float(), ends_BT.any(dim=1)
+
+
+def _scored(policy: Policy, rows: Sequence[Row], tokens_BT: Tensor, mask_BT: Tensor) -> Tensor:
+    """Return the policy's own log-probabilities of texts, `len(tokens_BT) / len(rows)` a prompt."""
+    texts = len(tokens_BT) // len(rows)
+    repeated = [_without_completion(row) for row in rows for _ in range(texts)]
+    width = tokens_BT.shape[1] + max(len(row.prompt) for row in rows)
+    size = max(1, _SCORED_TOKENS // width)
+    parts: list[Tensor] = []
+    for start in range(0, len(repeated), size):
+        part = slice(start, start + size)
+        batch = collate(repeated[part], pad_id=policy.pad_id, source="teacher")
+        scored = Batch(
+            ids=batch.ids,
+            prompt_BS=batch.prompt_BS.to(policy.device),
+            prompt_mask_BS=batch.prompt_mask_BS.to(policy.device),
+            tokens_BT=tokens_BT[part],
+            mask_BT=mask_BT[part],
+            source="teacher",
+        )
+        parts.append(F.log_probs_of(policy.logits(scored), tokens_BT[part]))
+    logp_BT = torch.cat(parts).masked_fill(mask_BT == 0, 0.0)
+    check_finite(logp_BT)
+    return logp_BT
+
+
+def _generations(policy: Policy, rows: Sequence[Row], written: Written) -> list[Generation]:
+    lengths = written.mask_BT.sum(dim=1).int().tolist()
+    tokens = [row[:length] for row, length in zip(written.tokens_BT.tolist(), lengths, strict=True)]
+    texts = policy.decode(tokens)
+    logps = written.logp_BT.double().sum(dim=1).tolist()
+    finished = written.finished_B.tolist()
+    count = len(tokens) // len(rows)
+    stops: list[Literal["eos", "length"]] = ["eos" if ended else "length" for ended in finished]
+    return [
+        Generation(
+            id=rows[number // count].id,
+            sample=number % count,
+            text=texts[number],
+            tokens=tuple(tokens[number]),
+            stop=stops[number],
+            logp=logps[number],
+        )
+        for number in range(len(tokens))
+    ]
+
+
+def _prompts(rows: Sequence[Row]) -> list[tuple[int, ...]]:
+    return [row.prompt for row in rows]
+
+
+def _without_completion(row: Row) -> Row:
+    return Row(id=row.id, prompt=row.prompt, position=row.position)
+
+
+def _kept_settings(policy: Policy) -> dict[str, Any]:
+    own = policy.model.generation_config
+    return {name: getattr(own, name) for name in _KEPT_SETTINGS if getattr(own, name, None)}
+
+
+def _check_decoding(decoding: DecodingSpec) -> None:
+    most = {"greedy": 1, "beam": decoding.beams}.get(decoding.method, decoding.texts)
+    if decoding.texts > most:
+        raise SpecError(
+            f"`decoding.texts` is {decoding.texts}; {decoding.method} gives at most {most}",
+            hint="--set decoding.method=sample, or more `decoding.beams`",
+        )
+
+
+def _check_positions(policy: Policy, prompts: Sequence[Row], new_tokens: int) -> None:
+    limit = getattr(policy.model.config, "max_position_embeddings", None)
+    longest = max((len(row.prompt) for row in prompts), default=0)
+    both = policy.kind == "encoder-decoder"
+    needed = max(longest, new_tokens) if both else longest + new_tokens
+    if limit is not None and needed > limit:
+        raise SpecError(
+            f"a prompt of {longest} tokens and {new_tokens} new ones do not fit the {limit}"
+            " positions of the model",
+            hint="lower `max_new_tokens` or `max_prompt_tokens`",
+        )
