@@ -27,13 +27,9 @@ def pinned(name: str) -> str:
     if "@" in name:
         return name
     import huggingface_hub
-    from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 
-    try:
-        found = huggingface_hub.HfApi().dataset_info(name)
-    except (OSError, HfHubHTTPError, OfflineModeIsEnabled) as error:
-        raise _unreachable(name, error) from None
-    return f"{name}@{found.sha}"
+    with _loading(name, None):
+        return f"{name}@{huggingface_hub.HfApi().dataset_info(name).sha}"
 
 
 def parts(dataset: str, *, folder: Path | None) -> tuple[str, ...]:
@@ -79,9 +75,10 @@ def _load(dataset: str, *, folder: Path | None) -> Any:
 def _loading(dataset: str, folder: Path | None) -> Iterator[None]:
     """Turn what the libraries raise into one error that names the way out."""
     import datasets
-    from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
+    from huggingface_hub import errors
 
-    own = (datasets.exceptions.DatasetsError, HfHubHTTPError, OfflineModeIsEnabled)
+    # HTTPError is the base class of whatever HTTP client the hub library is built on
+    own = (datasets.exceptions.DatasetsError, errors.HTTPError, errors.OfflineModeIsEnabled)
     try:
         yield
     except (*own, OSError, ValueError) as error:
