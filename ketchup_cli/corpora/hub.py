@@ -75,8 +75,9 @@ def _load(dataset: str, *, folder: Path | None) -> Any:
 def _loading(dataset: str, folder: Path | None) -> Iterator[None]:
     """Turn what the libraries raise into one error that names the way out."""
     import datasets
-    from huggingface_hub import errors
+    import huggingface_hub.errors
 
+    errors: Any = huggingface_hub.errors
     # HTTPError is the base class of whatever HTTP client the hub library is built on
     own = (datasets.exceptions.DatasetsError, errors.HTTPError, errors.OfflineModeIsEnabled)
     try:
