@@ -54,9 +54,9 @@ def kl_truncated(
     logq_BTV = (at_least_float32(q_logits_BTV) / temperature).log_softmax(dim=-1)
     # of the kept entries only their ratio is taken from the gaps: rounded gaps would otherwise
     # leave a total mass that is not 1, and a divergence below 0
-    gaps_BTM = at_least_float32(top.gaps_BTM).clamp(max=-LOGIT_FLOOR)
+    gaps_BTM = top.gaps_BTM.to(logq_BTV.dtype).clamp(max=-LOGIT_FLOOR)
     logp_BTM = (-gaps_BTM / temperature).log_softmax(dim=-1)
-    p_tail_BT = at_least_float32(top.tail_BT)
+    p_tail_BT = top.tail_BT.to(logq_BTV.dtype)
     whole = ids_BTM.shape[-1] == logq_BTV.shape[-1]
     if tail == "bucket" and not whole:
         logp_BTM = logp_BTM + torch.log1p(-p_tail_BT)[..., None]

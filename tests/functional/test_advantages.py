@@ -18,7 +18,8 @@ def weights(seed=0):
 
 def test_the_batch_mean_is_over_real_tokens():
     w_BT = weights()
-    real = [w for row, mask in zip(w_BT, MASK_BT, strict=True) for w, m in zip(row, mask) if m]
+    cells = zip(w_BT.flatten(), MASK_BT.flatten(), strict=True)
+    real = [w for w, mask in cells if mask]
 
     expected_BT = torch.where(MASK_BT.bool(), sum(real) / len(real), 0.0)
     torch.testing.assert_close(F.batch_mean(w_BT, MASK_BT), expected_BT)

@@ -166,7 +166,8 @@ def test_top_entries_are_those_of_a_sort(vocabulary, m):
         ranked = sorted(range(vocabulary), key=lambda v, row=row: -row[v])
         assert ids_NM[n].tolist() == ranked[:m]
         close(gaps_NM[n], [row[ranked[0]] - row[v] for v in ranked[:m]])
-        tails = [sum(softmax(row, tau)[v] for v in ranked[m:]) for tau in TEMPERATURES]
+        likely = [softmax(row, tau) for tau in TEMPERATURES]
+        tails = [sum(p[v] for v in ranked[m:]) for p in likely]
         close(tail_NK[n], tails)
 
 
