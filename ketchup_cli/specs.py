@@ -237,6 +237,8 @@ class CacheTeacherSpec(Spec, frozen=True, kw_only=True):
 
     split: str = "train"
     """Split whose prompts are scored."""
+    examples: Natural = 0
+    """First examples of the split that are used; 0 uses all."""
     completions: Literal["references", "pseudo-targets"] = "references"
     """Whose completions are scored."""
     top: Natural = 32
@@ -269,6 +271,8 @@ class SeqkdSpec(Spec, frozen=True, kw_only=True):
 
     split: str = "train"
     """Split whose prompts the teacher answers."""
+    examples: Natural = 0
+    """First examples of the split that are used; 0 uses all."""
     decoding: DecodingSpec = DecodingSpec(method="beam")
     filters: FiltersSpec = FiltersSpec()
     seed: int = 0
@@ -293,6 +297,8 @@ class DistillSpec(TrainingSpec, frozen=True, kw_only=True):
 
     objective: tuple[dict[str, Any], ...] = ({"name": "ketchup"},)
     """Terms of the loss: `name`, `weight`, `prefixes`, and the objective's own fields."""
+    examples: Natural = 0
+    """First examples of the split that are used; 0 uses all."""
     teacher: Literal["auto", "live", "cache"] = "auto"
     """auto reads a cache where one is at hand and can serve the objective."""
     rollout: RolloutSpec = RolloutSpec()
@@ -306,6 +312,8 @@ class GenerateSpec(Spec, frozen=True, kw_only=True):
 
     split: str = "test"
     """Split whose prompts are answered."""
+    examples: Natural = 0
+    """First examples of the split that are used; 0 uses all."""
     decoding: DecodingSpec = DecodingSpec()
     seed: int = 0
     """Decides the samples."""

@@ -1,0 +1,79 @@
+"""Train a model on references: distillation with the objective nll and no teacher."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ketchup_cli import corpora, objectives
+from ketchup_cli.reporting import Reporter
+from ketchup_cli.specs import TrainSpec
+from ketchup_cli.store.build import Build
+from ketchup_cli.store.find import Input
+
+
+def plan(spec: TrainSpec, inputs: Mapping[str, Input]) -> tuple[tuple[str, str], ...]:
+    """Return the plan's lines."""
+    examples = corpora.read_split(inputs["corpus"].path, spec.split)
+    batch = f"batches of {spec.tokens_per_batch:,} tokens"
+    validation = spec.validation
+    return (
+        ("train", f"objective nll(label_smoothing={spec.label_smoothing:g}), {spec.precision}"),
+        ("plan", f"{spec.updates:,} updates x {batch}, {len(examples):,} examples"),
+        (
+            "dev",
+            f"{validation.metric} on {validation.examples} of {validation.split},"
+            f" every {validation.every} updates",
+        ),
+    )
+
+
+def run(
+    spec: TrainSpec, inputs: Mapping[str, Input], build: Build, reporter: Reporter
+) -> dict[str, Any]:
+    """Write the trained model's folder; checkpoints live beside it until it is done.
+
+    Raises:
+        DataError: rows too long, or none left.
+        NonFiniteError: the loss or a gradient is NaN or infinite.
+    """
+    from ketchup_cli.models.load import load_policy, quiet
+    from ketchup_cli.models.sources import reference_rows
+    from ketchup_cli.stages import training
+    from ketchup_cli.train.data import RowSource
+
+    quiet()
+    accelerator = training.make_accelerator(spec)
+    policy = load_policy(
+        inputs["student"].path,
+        device=accelerator.device.type,
+        precision=spec.precision,
+        dropout=spec.dropout,
+    )
+    examples = corpora.read_split(inputs["corpus"].path, spec.split)
+    encoded = reference_rows(policy, examples, training.limits(spec))
+    training.note_encoded(encoded, reporter, what="rows")
+    terms = objectives.terms([{"name": "nll", "label_smoothing": spec.label_smoothing}])
+    dev = training.DevSet(
+        policy=policy,
+        examples=training.dev_examples(spec, inputs["corpus"].path),
+        spec=spec,
+    )
+    rows = RowSource(
+        encoded.rows,
+        tokens_per_batch=spec.tokens_per_batch,
+        pad_id=policy.pad_id,
+        seed=spec.seed,
+        source="data",
+    )
+    return training.run_training(
+        policy=policy,
+        terms=terms,
+        spec=spec,
+        sources={"data": rows},
+        build=build,
+        teachers={},
+        evaluate=dev.figures,
+        accelerator=accelerator,
+        reporter=reporter,
+    )

@@ -1,0 +1,98 @@
+"""The student's own completions as a source of batches."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import final
+
+import torch
+
+from ketchup_cli.errors import ModelError
+from ketchup_cli.models.generation.hf import Samples, Sampling, sample
+from ketchup_cli.models.policy import Policy
+from ketchup_cli.signals import Batch, Prefixes
+from ketchup_cli.specs import RolloutSpec
+from ketchup_cli.train.data import PromptSource
+
+SOURCE: Prefixes = "student"
+
+
+@final
+class RolloutSource:
+    """Prompts answered by the student as it is when the batch is asked for.
+
+    Invariant: a completion depends on the weights and on (seed, example id, sample index); a
+    prompt met again in a later epoch has later sample indices, so its samples are new.
+    """
+
+    def __init__(
+        self, policy: Policy, prompts: PromptSource, *, rollout: RolloutSpec, seed: int
+    ) -> None:
+        self._policy = policy
+        self._prompts = prompts
+        self._rollout = rollout
+        self._seed = seed
+
+    def batches(self, first: int, stride: int) -> Iterator[Batch]:
+        """Return batches `first`, `first + stride`, ... endlessly, each drawn when asked for.
+
+        Raises:
+            ModelError: not one completion of a batch ended by itself, and unfinished ones drop.
+        """
+        for epoch, rows in self._prompts.prompts(first, stride):
+            samples = sample(
+                self._policy,
+                rows,
+                Sampling(
+                    samples=self._rollout.samples,
+                    temperature=self._rollout.temperature,
+                    top_k=self._rollout.top_k,
+                    top_p=self._rollout.top_p,
+                    max_new_tokens=self._rollout.max_new_tokens,
+                    first=epoch * self._rollout.samples,
+                ),
+                seed=self._seed,
+            )
+            yield without_unfinished(samples, keep=self._rollout.unfinished == "terminal")
+
+
+def without_unfinished(samples: Samples, *, keep: bool) -> Batch:
+    """Return the batch without rows that were cut, or with them if `keep`; the share is noted.
+
+    Raises:
+        ModelError: nothing is left.
+    """
+    finished_B = samples.finished_B
+    share = float(finished_B.float().mean())
+    if keep or bool(finished_B.all()):
+        return replace(samples.batch, finished=share)
+    if not bool(finished_B.any()):
+        raise ModelError(
+            f"none of {len(samples.batch.ids)} sampled completions ended by itself",
+            hint="raise rollout.max_new_tokens, start from a trained student, or"
+            " --set rollout.unfinished=terminal",
+        )
+    kept = finished_B.nonzero().flatten()
+    return replace(_rows(samples.batch, kept), finished=share)
+
+
+def _rows(batch: Batch, kept: torch.Tensor) -> Batch:
+    """Return the batch with these rows only, and no columns of padding alone."""
+    numbers = kept.tolist()
+    width = int(batch.mask_BT[kept].sum(dim=1).max())
+    return replace(
+        batch,
+        ids=tuple(batch.ids[number] for number in numbers),
+        prompt_BS=batch.prompt_BS[kept],
+        prompt_mask_BS=batch.prompt_mask_BS[kept],
+        tokens_BT=batch.tokens_BT[kept, :width],
+        mask_BT=batch.mask_BT[kept, :width],
+        behaviour_logp_BT=_columns(batch.behaviour_logp_BT, kept, width),
+        group_B=None if batch.group_B is None else batch.group_B[kept],
+        rows=tuple(batch.rows[number] for number in numbers),
+    )
+
+
+def _columns(x_BT: torch.Tensor | None, kept: torch.Tensor, width: int) -> torch.Tensor | None:
+    return None if x_BT is None else x_BT[kept, :width]
