@@ -1,8 +1,9 @@
 """A toy corpus and two-layer models, made in milliseconds: what tests stand on."""
 
 import hashlib
+import importlib
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -11,7 +12,13 @@ from ketchup_cli.models.build import DECODER_ONLY, random_model, train_tokenizer
 from ketchup_cli.models.load import quiet, save_policy
 from ketchup_cli.models.policy import Policy
 from ketchup_cli.records import Example
+from ketchup_cli.reporting import Reporter, SilentReporter
+from ketchup_cli.spec import Spec, to_table
 from ketchup_cli.specs import NewModelSpec, TokenizerSpec
+from ketchup_cli.stages import STAGES
+from ketchup_cli.store.build import begin
+from ketchup_cli.store.find import Artifact, Input, folder_input
+from ketchup_cli.store.layout import Store
 
 ENCODER_DECODERS = ("t5", "bart", "marian")
 ARCHITECTURES = (*ENCODER_DECODERS, *DECODER_ONLY)
@@ -112,3 +119,74 @@ def make_policy_folder(
     folder.mkdir(parents=True, exist_ok=True)
     save_policy(make_policy(architecture, layers=layers, seed=seed), folder, dtype="float32")
     return folder
+
+
+def inputs(**folders: Path) -> dict[str, Input]:
+    """Return plain folders as a stage's inputs by role; `pseudo_targets` is `pseudo-targets`."""
+    named = {role.replace("_", "-"): folder for role, folder in folders.items()}
+    return {role: folder_input(folder, role) for role, folder in named.items()}
+
+
+def run_stage(
+    store: Store,
+    name: str,
+    spec: Spec,
+    inputs: Mapping[str, Input],
+    *,
+    reporter: Reporter | None = None,
+) -> Artifact:
+    """Run a stage and publish what it made."""
+    stage = STAGES[name]
+    module = importlib.import_module(stage.module)
+    with begin(
+        store,
+        kind=stage.kind,
+        version=stage.version,
+        spec=to_table(spec),
+        inputs=list(inputs.values()),
+        label=name,
+    ) as build:
+        summary = module.run(spec, inputs, build, reporter or SilentReporter())
+        return build.commit(summary=summary, signature="test", environment={}, seconds=0.0)
+
+
+class Interrupted(BaseException):
+    """Raised by `InterruptingReporter` in the middle of the work, like a signal."""
+
+
+class InterruptingReporter:
+    """Ends the run at the given count of progress."""
+
+    def __init__(self, after: int) -> None:
+        self.left = after
+
+    def note(self, label: str, text: str) -> None:
+        del label, text
+
+    def progress(
+        self, label: str, *, total: int, unit: str, done: int = 0
+    ) -> "InterruptingProgress":
+        del label, total, unit, done
+        return InterruptingProgress(self)
+
+
+class InterruptingProgress:
+    """Counts down."""
+
+    def __init__(self, reporter: InterruptingReporter) -> None:
+        self._reporter = reporter
+
+    def advance(self, count: int = 1, *, tokens: int = 0) -> None:
+        del tokens
+        self._reporter.left -= count
+        if self._reporter.left < 0:
+            raise Interrupted
+
+    def status(self, text: str) -> None:
+        del text
+
+    def __enter__(self) -> "InterruptingProgress":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        return None

@@ -1,0 +1,167 @@
+"""What `generate` and `seqkd` have in common: a model answers the prompts of a split, in parts.
+
+A part is one shard of examples. Parts lie in the build's state folder until all are there, so a
+killed run answers only what is missing; the stage then writes one file from all of them, and its
+bytes are those of an uninterrupted run.
+"""
+
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, final
+
+from ketchup_cli import corpora
+from ketchup_cli.errors import DataError
+from ketchup_cli.models.encode import Encoded, Limits, Row, encode_prompts
+from ketchup_cli.models.generation.hf import generate
+from ketchup_cli.models.load import load_policy, quiet
+from ketchup_cli.models.policy import Policy
+from ketchup_cli.records import Example, Generation
+from ketchup_cli.reporting import Reporter
+from ketchup_cli.specs import GenerateSpec, SeqkdSpec
+from ketchup_cli.store.build import Build
+from ketchup_cli.store.encoding import json_lines
+from ketchup_cli.store.files import replace_file
+from ketchup_cli.store.find import Input
+
+Asking = GenerateSpec | SeqkdSpec
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answers:
+    """Texts for the prompts of a split, in corpus order, read from the parts when asked for."""
+
+    examples: Sequence[Example]
+    """The whole split."""
+    encoded: Encoded
+    """The prompts that were answered, and how many were cut or left out."""
+    parts: tuple[Path, ...]
+    parameters: int
+    """Size of the model that answered."""
+    texts_per_s: float | None
+    """Speed of this run, or None if an earlier one had answered everything."""
+
+    def __iter__(self) -> Iterator[Generation]:
+        """Return the texts, samples of one prompt in order."""
+        for part in self.parts:
+            yield from corpora.read_generations(part)
+
+
+def describe(spec: Asking, inputs: Mapping[str, Input]) -> tuple[tuple[str, str], ...]:
+    """Return the plan's lines: how text is drawn, for how many prompts, in how many parts."""
+    count = len(corpora.read_split(inputs["corpus"].path, spec.split))
+    decoding = spec.decoding
+    most = count * decoding.texts * decoding.max_new_tokens
+    return (
+        ("decoding", method(spec)),
+        (
+            "plan",
+            f"{count:,} prompts of split {spec.split} x {decoding.texts} -> at most {most:,} tokens"
+            f" in {-(-count // spec.examples_per_shard)} parts",
+        ),
+    )
+
+
+def method(spec: Asking) -> str:
+    """Return the decoding in a few words."""
+    decoding = spec.decoding
+    if decoding.method == "beam":
+        return f"beam {decoding.beams}, length penalty {decoding.length_penalty:g}"
+    if decoding.method == "greedy":
+        return "greedy"
+    return (
+        f"samples at temperature {decoding.temperature:g}, top-k {decoding.top_k},"
+        f" top-p {decoding.top_p:g}, seed {spec.seed}"
+    )
+
+
+def answer(
+    spec: Asking, inputs: Mapping[str, Input], build: Build, reporter: Reporter, *, role: str
+) -> Answers:
+    """Write the missing parts into the state folder of the build and return all answers.
+
+    Args:
+        spec: split, decoding, sizes.
+        inputs: the corpus, and the model under `role`.
+        build: whose state folder holds the parts.
+        reporter: told of progress.
+        role: "model" or "teacher".
+
+    Raises:
+        SpecError: no such split, or a decoding the model cannot do.
+        DataError: a prompt is longer than allowed, or none is left.
+        NonFiniteError: the model's logits are not finite.
+    """
+    quiet()
+    examples = corpora.read_split(inputs["corpus"].path, spec.split)
+    policy = load_policy(inputs[role].path, device=spec.device, precision=spec.precision)
+    limits = Limits(prompt=spec.max_prompt_tokens, too_long=spec.too_long)
+    encoded = encode_prompts(policy, examples, limits)
+    if not encoded.rows:
+        raise DataError(
+            f"no prompt of split `{spec.split}` is left: {encoded.skipped} were too long",
+            hint="raise max_prompt_tokens, or --set too_long=truncate",
+        )
+    started = time.monotonic()
+    parts, answered = _write_parts(spec, policy, encoded.rows, build=build, reporter=reporter)
+    seconds = time.monotonic() - started
+    return Answers(
+        examples=examples,
+        encoded=encoded,
+        parts=parts,
+        parameters=policy.model.num_parameters(),
+        texts_per_s=round(answered * spec.decoding.texts / seconds, 2) if answered else None,
+    )
+
+
+def _write_parts(
+    spec: Asking, policy: Policy, rows: Sequence[Row], *, build: Build, reporter: Reporter
+) -> tuple[tuple[Path, ...], int]:
+    """Return the parts, and how many prompts this run answered."""
+    size = spec.examples_per_shard
+    shards = {
+        build.state_path / f"part-{first // size:05d}.jsonl": rows[first : first + size]
+        for first in range(0, len(rows), size)
+    }
+    missing = {path: shard for path, shard in shards.items() if not path.is_file()}
+    count = sum(len(shard) for shard in missing.values())
+    with reporter.progress(
+        "answering", total=len(rows), unit="prompts", done=len(rows) - count
+    ) as progress:
+        for path, shard in missing.items():
+            generations = generate(
+                policy,
+                shard,
+                spec.decoding,
+                seed=spec.seed,
+                tokens_per_batch=spec.tokens_per_batch,
+                on_batch=lambda prompts, tokens: progress.advance(prompts, tokens=tokens),
+            )
+            lines = b"".join(json_lines(generations, name=path.name))
+            replace_file(path, lines, part=path.with_suffix(".unfinished"))
+    return tuple(shards), count
+
+
+def counted(generations: Iterable[Generation], counts: Counter[str]) -> Iterator[Generation]:
+    """Yield the texts on, counting them, their tokens, and what is odd about them."""
+    for generation in generations:
+        counts["texts"] += 1
+        counts["tokens"] += len(generation.tokens)
+        counts["unfinished"] += generation.stop == "length"
+        counts["empty"] += not generation.text
+        yield generation
+
+
+def overview(spec: Asking, answers: Answers, counts: Mapping[str, int]) -> dict[str, Any]:
+    """Return what both reports say about prompts and texts."""
+    return {
+        "split": spec.split,
+        "decoding": method(spec),
+        "examples": len(answers.examples),
+        "truncated_prompts": answers.encoded.truncated,
+        "skipped_prompts": answers.encoded.skipped,
+        **{name: counts.get(name, 0) for name in ("texts", "tokens", "unfinished", "empty")},
+    }
