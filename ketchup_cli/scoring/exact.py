@@ -63,7 +63,7 @@ def _measure(
         matches = _numeric_matches(extracted, references)
     else:
         matches = [
-            _ignore(found or "[invalid]") in {_ignore(reference) for reference in several}
+            found is not None and _ignore(found) in {_ignore(text) for text in several}
             for found, several in zip(extracted, references, strict=True)
         ]
     measured = mean_measurement(name, _percent(matches), _SIGNATURES[name])

@@ -1,0 +1,191 @@
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from ketchup_cli.errors import DataError, SpecError
+from ketchup_cli.records import Example, Generation, ItemScores, Score
+from ketchup_cli.reporting import SilentReporter
+from ketchup_cli.scoring import corpus_metric
+from ketchup_cli.spec import to_table
+from ketchup_cli.specs import ScoreSpec
+from ketchup_cli.stages import STAGES, score
+from ketchup_cli.store.build import begin
+from ketchup_cli.store.find import Artifact, Input, as_input
+from ketchup_cli.store.layout import Store
+
+EXAMPLES = [
+    Example(id="a", prompt="the old house", references=("het oude huis", "een oud huis")),
+    Example(id="b", prompt="a green bird", references=("een groene vogel",)),
+    Example(id="c", prompt="open the table now", references=("open de tafel nu",)),
+]
+TEXTS = {"a": "een oud huis", "b": "a green bird", "c": ""}
+SPEC = ScoreSpec(metrics=("chrf", "bleu", "rouge1", "exact"), resamples=100)
+
+
+def generation(id: str, **changes: Any) -> Generation:
+    row = Generation(id=id, text=TEXTS[id], tokens=(1,), stop="eos", logp=-1.0)
+    return msgspec.structs.replace(row, **changes)
+
+
+GENERATIONS = [generation("c", stop="length"), generation("a"), generation("b")]
+
+
+def publish(
+    store: Store, kind: str, *, spec: dict[str, Any], rows: Sequence[Any], file: str
+) -> Artifact:
+    with begin(store, kind=kind, version=1, spec=spec, inputs=[], label=kind) as build:
+        build.write_rows(file, rows)
+        if kind == "corpus":
+            build.write_json("report.json", {"languages": spec["languages"]})
+        return build.commit(summary={}, signature="", environment={}, seconds=0.0)
+
+
+def make_inputs(
+    folder: Path,
+    generations: Sequence[Generation] = GENERATIONS,
+    *,
+    languages: Sequence[str] = ("en", "nl"),
+    spec: dict[str, Any] | None = None,
+) -> dict[str, Input]:
+    store = Store.open(folder / "runs")
+    corpus = publish(
+        store, "corpus", spec={"languages": languages}, rows=EXAMPLES, file="test.jsonl"
+    )
+    spec = {"split": "test"} if spec is None else spec
+    texts = publish(store, "generations", spec=spec, rows=generations, file="generations.jsonl")
+    return {
+        "corpus": as_input(corpus, "corpus"),
+        "generations": as_input(texts, "generations"),
+    }
+
+
+def build_scores(
+    folder: Path,
+    inputs: dict[str, Input],
+    spec: ScoreSpec = SPEC,
+    reporter: SilentReporter | None = None,
+) -> Artifact:
+    stage = STAGES["score"]
+    with begin(
+        Store.open(folder / "runs"),
+        kind=stage.kind,
+        version=stage.version,
+        spec=to_table(spec),
+        inputs=list(inputs.values()),
+        label="score",
+    ) as build:
+        summary = score.run(spec, inputs, build, reporter or SilentReporter())
+        return build.commit(summary=summary, signature="", environment={}, seconds=0.0)
+
+
+def test_scores_hold_value_interval_and_signature_in_the_order_asked(tmp_path: Path) -> None:
+    artifact = build_scores(tmp_path, make_inputs(tmp_path))
+
+    scores = msgspec.json.decode((artifact.path / "scores.json").read_bytes(), type=list[Score])
+    assert [row.metric for row in scores] == list(SPEC.metrics)
+    assert all(row.interval is not None and row.signature and row.count == 3 for row in scores)
+
+
+def test_texts_meet_their_references_by_id(tmp_path: Path) -> None:
+    artifact = build_scores(tmp_path, make_inputs(tmp_path))
+
+    lines = (artifact.path / "items.jsonl").read_bytes().splitlines()
+    items = [msgspec.json.decode(line, type=ItemScores) for line in lines]
+    assert [(row.id, row.values["exact"]) for row in items] == [
+        ("a", 100.0),
+        ("b", 0.0),
+        ("c", 0.0),
+    ]
+
+
+def test_the_summary_holds_the_headline_values(tmp_path: Path) -> None:
+    artifact = build_scores(tmp_path, make_inputs(tmp_path))
+
+    summary = artifact.manifest.summary
+    hypotheses = [TEXTS[row.id] for row in EXAMPLES]
+    expected = corpus_metric("chrf", hypotheses, [row.references for row in EXAMPLES])
+    assert summary["scores"]["chrf"]["value"] == expected
+    assert summary["scores"]["bleu"]["signature"].startswith("nrefs:var|")
+    assert summary["split"] == "test"
+    assert summary["bootstrap"] == {"level": 0.95, "resamples": 100, "seed": 0}
+
+
+def test_the_summary_counts_texts_that_are_hardly_texts(tmp_path: Path) -> None:
+    artifact = build_scores(tmp_path, make_inputs(tmp_path))
+
+    assert artifact.manifest.summary["texts"] == {
+        "scored": 3,
+        "not_scored": 0,
+        "unfinished": 1,
+        "empty": 1,
+        "copies_of_prompt": 1,
+    }
+
+
+def test_of_several_texts_the_first_is_scored_and_that_is_said(tmp_path: Path) -> None:
+    more = [generation(id, sample=1, text="iets anders") for id in "abc"]
+    reporter = SilentReporter()
+
+    several = build_scores(
+        tmp_path / "several", make_inputs(tmp_path, [*more, *GENERATIONS]), reporter=reporter
+    )
+    single = build_scores(tmp_path / "single", make_inputs(tmp_path))
+
+    warning = "several texts per prompt: sample 0 is scored, 3 other texts are not"
+    assert several.manifest.summary["scores"] == single.manifest.summary["scores"]
+    assert several.manifest.summary["warnings"] == [warning]
+    assert ("warning", warning) in reporter.notes
+
+
+def test_a_text_that_is_missing_ends_the_stage_without_an_artifact(tmp_path: Path) -> None:
+    inputs = make_inputs(tmp_path, GENERATIONS[:2])
+
+    with pytest.raises(DataError, match="1 examples have no generation"):
+        build_scores(tmp_path / "out", inputs)
+    assert not list((tmp_path / "out").rglob("scores.json"))
+
+
+def test_the_same_inputs_give_the_same_bytes(tmp_path: Path) -> None:
+    inputs = make_inputs(tmp_path)
+
+    first, second = (build_scores(tmp_path / name, inputs) for name in ("one", "two"))
+
+    assert first.digest == second.digest
+
+
+def test_the_corpus_language_guards_the_tokenizer(tmp_path: Path) -> None:
+    inputs = make_inputs(tmp_path, languages=("en", "zh"))
+
+    with pytest.raises(SpecError, match="does not find words in `zh`"):
+        build_scores(tmp_path, inputs)
+
+
+def test_the_plan_names_split_and_metrics(tmp_path: Path) -> None:
+    plan = dict(score.plan(SPEC, make_inputs(tmp_path)))
+
+    assert plan["split"] == "test"
+    assert plan["metrics"] == "chrf, bleu, rouge1, exact"
+
+
+def test_the_plan_refuses_an_unknown_metric(tmp_path: Path) -> None:
+    with pytest.raises(SpecError, match="nearest: `bleu`"):
+        score.plan(ScoreSpec(metrics=("blue",)), make_inputs(tmp_path))
+
+
+def test_generations_that_do_not_tell_their_split_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(SpecError, match="do not tell which split"):
+        score.plan(SPEC, make_inputs(tmp_path, spec={}))
+
+
+def test_every_metric_is_noted_with_its_signature(tmp_path: Path) -> None:
+    reporter = SilentReporter()
+
+    artifact = build_scores(tmp_path, make_inputs(tmp_path), reporter=reporter)
+
+    scores = json.loads((artifact.path / "scores.json").read_bytes())
+    notes = dict(reporter.notes)
+    assert all(row["signature"] in notes[row["metric"]] for row in scores)
