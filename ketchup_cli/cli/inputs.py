@@ -1,5 +1,6 @@
 """From the text of a role to an input with a digest: an artifact, a local folder, or a hub id."""
 
+import errno
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -94,7 +95,9 @@ def _refuse_unnamed(stage: Stage, role: Role, spec: Spec) -> None:
 def _with_remedy(error: NotFound, role: Role) -> NotFound:
     makers = [stage.name for stage in STAGES.values() if stage.kind == role.kind]
     made_by = " or ".join(f"`ketchup {name}`" for name in makers)
-    hint = error.hint or f"make it with {made_by}, or see `ketchup ls`"
+    if error.hint not in {None, "ketchup ls"}:
+        return error
+    hint = f"make it with {made_by}, or see `ketchup ls`"
     return NotFound(error.message, hint=hint)
 
 
@@ -161,7 +164,9 @@ def fetch(name: str, revision: str | None, *, pins: Path, download: bool) -> tup
     """
     pin = pins / f"{name}@{revision or 'main'}".replace("/", "--")
     wanted = pin.read_text(encoding="ascii").strip() if pin.is_file() else revision
-    snapshot = _snapshot(name, wanted, local=True) if pin.is_file() else None
+    snapshot = None
+    if pin.is_file() or not download:
+        snapshot = _snapshot(name, wanted, local=True)
     if snapshot is None and not download:
         raise NotFound(
             f"hub model `{name}` is not on this machine, and a dry run fetches nothing",
@@ -170,6 +175,7 @@ def fetch(name: str, revision: str | None, *, pins: Path, download: bool) -> tup
     if snapshot is None:
         snapshot = _snapshot(name, wanted, local=False)
         assert snapshot is not None
+    if download and not pin.is_file():
         pins.mkdir(parents=True, exist_ok=True)
         pin.write_text(snapshot.name + "\n", encoding="ascii")
     return snapshot, snapshot.name
@@ -180,27 +186,32 @@ def _snapshot(name: str, revision: str | None, *, local: bool) -> Path | None:
     import huggingface_hub
     from huggingface_hub import errors
 
+    wanted = f"{name}@{revision}" if revision else name
+    # the hub's client raises its HTTP library's own errors too; this is what they have in common
+    transport: type[BaseException] = errors.HfHubHTTPError.__mro__[1]
+    instead = "name an artifact (`ketchup ls`) or a local folder with config.json and"
     try:
         return Path(
             huggingface_hub.snapshot_download(
                 name, revision=revision, allow_patterns=list(HUB_FILES), local_files_only=local
             )
         )
+    except errors.HFValidationError:
+        raise NotFound(f"`{wanted}` cannot be a model on the hub", hint="ketchup ls") from None
     except (errors.RepositoryNotFoundError, errors.RevisionNotFoundError) as error:
-        wanted = f"{name}@{revision}" if revision else name
         raise ModelError(
-            f"the hub has no model `{wanted}` that may be read without a key"
-            f" ({type(error).__name__})",
-            hint="check the name, or name an artifact or a local folder instead",
+            f"the hub shows you no model `{wanted}` ({type(error).__name__})",
+            hint=f"check the name, or {instead} model.safetensors instead",
         ) from None
-    except (errors.HfHubHTTPError, errors.LocalEntryNotFoundError, OSError) as error:
+    except (OSError, transport) as error:
+        if getattr(error, "errno", None) in {errno.ENOSPC, errno.EDQUOT, errno.EACCES}:
+            raise
         if local:
             return None
+        reason = type(error.__cause__ or error).__name__
         raise ModelError(
-            f"the model hub cannot be reached, so `{name}` cannot be fetched"
-            f" ({type(error).__name__})",
-            hint="name an artifact (`ketchup ls`) or a local folder with config.json and"
-            " model.safetensors instead",
+            f"the model hub cannot be reached, so `{wanted}` cannot be fetched ({reason})",
+            hint=f"{instead} model.safetensors instead",
         ) from None
 
 
