@@ -29,6 +29,7 @@ def kl_truncated(
     divergence inside the tail: a lower bound that grows with M, never negative; its gradient on
     the student's logits is exact on the kept entries and off by at most 2 p_tail in all (L1).
     "renormalise" has the teacher cut to its top entries as its optimum. Both equal `kl` for M = V.
+    Gradients flow into the student's logits only: what is truncated is data.
 
     Args:
         top: the teacher's M largest logits as gaps from the largest, and the mass of the tail at
@@ -54,9 +55,9 @@ def kl_truncated(
     logq_BTV = (at_least_float32(q_logits_BTV) / temperature).log_softmax(dim=-1)
     # of the kept entries only their ratio is taken from the gaps: rounded gaps would otherwise
     # leave a total mass that is not 1, and a divergence below 0
-    gaps_BTM = top.gaps_BTM.to(logq_BTV.dtype).clamp(max=-LOGIT_FLOOR)
+    gaps_BTM = top.gaps_BTM.detach().to(logq_BTV.dtype).clamp(max=-LOGIT_FLOOR)
     logp_BTM = (-gaps_BTM / temperature).log_softmax(dim=-1)
-    p_tail_BT = top.tail_BT.to(logq_BTV.dtype)
+    p_tail_BT = top.tail_BT.detach().to(logq_BTV.dtype)
     whole = ids_BTM.shape[-1] == logq_BTV.shape[-1]
     if tail == "bucket" and not whole:
         logp_BTM = logp_BTM + torch.log1p(-p_tail_BT)[..., None]

@@ -1,0 +1,329 @@
+"""What every objective must do, whatever its loss: held against all files of the folder."""
+
+import ast
+import inspect
+import typing
+from dataclasses import fields, is_dataclass
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+import torch
+from objective_inputs import (
+    make_inputs,
+    random_logits,
+    rebuilt,
+    student_signal,
+    tensors_of,
+)
+
+from ketchup_cli import functional as F
+from ketchup_cli import objectives
+from ketchup_cli.signals import DETAIL_ORDER, Inputs
+from ketchup_cli.spec import field_docs, resolve
+from ketchup_cli.specs import DistillSpec
+
+EXTREMES = (-1e4, 1e4)
+
+
+def variants():
+    """Return every objective as it comes, under each preset, and with each choice of a field."""
+    seen = set()
+    for name in objectives.names():
+        kind = objectives.load(name)
+        hints = typing.get_type_hints(kind)
+        tables = {name: {}}
+        for preset, table in kind.presets.items():
+            tables[f"{name}-{preset}"] = table.get("objective", {})
+        for field in fields(kind):
+            choices = (0.5,) if hints[field.name] is float else typing.get_args(hints[field.name])
+            for choice in choices:
+                tables[f"{name}-{field.name}={choice}"] = {field.name: choice}
+        for title, table in tables.items():
+            term = objectives.build({"name": name, **table})
+            if term not in seen:
+                seen.add(term)
+                yield pytest.param({"name": name, **table}, id=title)
+
+
+every_file = pytest.mark.parametrize("name", objectives.names())
+every_objective = pytest.mark.parametrize("table", list(variants()))
+
+
+def built(table):
+    return objectives.build(table).objective
+
+
+def loss_of(objective, inputs):
+    return F.reduce(objective(inputs), inputs.batch.mask_BT)
+
+
+def gradient_of(objective, inputs):
+    (gradient_BTV,) = torch.autograd.grad(loss_of(objective, inputs), inputs.student.logits_BTV)
+    return gradient_BTV
+
+
+# the file
+
+
+@every_file
+def test_a_file_holds_exactly_one_final_objective(name):
+    module = import_module(f"ketchup_cli.objectives.{name}")
+    finals = [
+        value
+        for _, value in inspect.getmembers(module, inspect.isclass)
+        if value.__module__ == module.__name__ and getattr(value, "__final__", False)
+    ]
+
+    assert finals == [objectives.load(name)]
+
+
+@every_file
+def test_an_objective_is_a_frozen_dataclass_with_slots(name):
+    kind = objectives.load(name)
+
+    assert is_dataclass(kind)
+    assert kind.__dataclass_params__.frozen
+    assert not hasattr(kind(), "__dict__")
+
+
+@every_file
+def test_the_docstring_opens_with_a_sentence_for_the_catalogue(name):
+    headline = objectives.headline(name)
+
+    assert headline.endswith(".")
+    assert len(headline) <= 90
+
+
+@every_file
+def test_the_docstring_names_its_source(name):
+    module = import_module(f"ketchup_cli.objectives.{name}")
+
+    assert "\nSource: " in (module.__doc__ or "")
+
+
+@every_file
+def test_every_field_is_documented_below_it(name):
+    kind = objectives.load(name)
+
+    assert {field.name for field in fields(kind)} <= set(field_docs(kind))
+
+
+@every_file
+def test_an_objective_s_file_does_not_import_torch_to_run(name):
+    tree = ast.parse(Path(inspect.getfile(objectives.load(name))).read_text())
+    top_level = [node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)]
+    modules = [
+        name
+        for node in top_level
+        for name in (
+            [node.module] if isinstance(node, ast.ImportFrom) else [a.name for a in node.names]
+        )
+    ]
+
+    assert not [module for module in modules if module and module.startswith("torch")]
+
+
+@every_file
+def test_presets_are_settings_of_distill(name):
+    for table in objectives.load(name).presets.values():
+        settings = {key: value for key, value in table.items() if key != "objective"}
+        resolve(DistillSpec, settings, owner="distill")
+
+    assert "default" in objectives.load(name).presets
+
+
+# the loss
+
+
+@every_objective
+def test_loss_and_gradient_are_finite_and_not_all_zero(table):
+    objective = built(table)
+    inputs = make_inputs(needs=objective.needs)
+
+    gradient_BTV = gradient_of(objective, inputs)
+
+    assert loss_of(objective, inputs).isfinite()
+    assert gradient_BTV.isfinite().all()
+    assert gradient_BTV.abs().sum().item() > 0
+
+
+@every_objective
+@pytest.mark.parametrize("teacher_offset", EXTREMES)
+@pytest.mark.parametrize("student_offset", EXTREMES)
+def test_logits_with_extreme_offsets_give_finite_loss_and_gradient(
+    table, teacher_offset, student_offset
+):
+    objective = built(table)
+    inputs = make_inputs(
+        teacher_BTV=random_logits(1, dtype=torch.float32) + teacher_offset,
+        student_BTV=random_logits(2, dtype=torch.float32) + student_offset,
+        needs=objective.needs,
+        dtype=torch.float32,
+    )
+
+    assert loss_of(objective, inputs).isfinite()
+    assert gradient_of(objective, inputs).isfinite().all()
+
+
+@every_objective
+def test_logits_that_are_all_but_certain_give_finite_loss_and_gradient(table):
+    objective = built(table)
+    inputs = make_inputs(
+        teacher_BTV=1e4 * random_logits(1, dtype=torch.float32).sign(),
+        student_BTV=1e4 * random_logits(2, dtype=torch.float32).sign(),
+        needs=objective.needs,
+        dtype=torch.float32,
+    )
+
+    assert loss_of(objective, inputs).isfinite()
+    assert gradient_of(objective, inputs).isfinite().all()
+
+
+@every_objective
+def test_the_loss_has_the_shape_it_says_and_is_at_least_float32(table):
+    objective = built(table)
+    inputs = make_inputs(needs=objective.needs, dtype=torch.float32)
+
+    loss = objective(inputs)
+
+    assert loss.loss_BT.shape == inputs.batch.mask_BT.shape
+    assert loss.loss_BT.dtype == torch.float32
+
+
+@every_objective
+def test_metrics_are_detached_and_shaped_like_tokens_sequences_or_a_number(table):
+    objective = built(table)
+    inputs = make_inputs(needs=objective.needs)
+    shape = tuple(inputs.batch.mask_BT.shape)
+
+    metrics = objective(inputs).metrics
+
+    assert {tuple(value.shape) for value in metrics.values()} <= {shape, shape[:1], ()}
+    assert not [name for name, value in metrics.items() if value.requires_grad]
+
+
+@every_objective
+def test_gradients_reach_the_student_only(table):
+    objective = built(table)
+    inputs = make_inputs(needs=objective.needs)
+    leaves = rebuilt(inputs, lambda x: x.detach().requires_grad_() if x.is_floating_point() else x)
+
+    loss_of(objective, leaves).backward()
+
+    reached = {name for name, x in tensors_of(leaves).items() if x.grad is not None}
+    assert reached
+    assert reached <= {"student.logits_BTV", "student.logp_taken_BT"}
+
+
+@every_objective
+def test_the_inputs_are_left_as_they_are(table):
+    objective = built(table)
+    inputs = make_inputs(needs=objective.needs)
+    before = {name: x.detach().clone() for name, x in tensors_of(inputs).items()}
+
+    loss_of(objective, inputs).backward()
+
+    assert [
+        name for name, x in tensors_of(inputs).items() if not torch.equal(x, before[name])
+    ] == []
+
+
+@every_objective
+def test_padding_changes_neither_loss_nor_gradient(table):
+    objective = built(table)
+    inputs = make_inputs(needs=objective.needs)
+    logits_BTV = inputs.student.logits_BTV
+    count = logits_BTV.shape[1]
+    wide_BTV = _junk_beyond(logits_BTV.detach(), 3).requires_grad_()
+    batch = rebuilt(inputs.batch, lambda x: _zero_beyond(x, count, 3))
+    wide = Inputs(
+        batch=batch,
+        student=student_signal(wide_BTV, batch),
+        teacher=rebuilt(inputs.teacher, lambda x: _junk_beyond(x, 3)),
+    )
+
+    torch.testing.assert_close(loss_of(objective, wide), loss_of(objective, inputs))
+    torch.testing.assert_close(
+        gradient_of(objective, wide)[:, :count], gradient_of(objective, inputs)
+    )
+
+
+def _zero_beyond(x, count, more):
+    if x.ndim != 2 or x.shape[1] != count:
+        return x
+    return torch.nn.functional.pad(x, (0, more))
+
+
+def _junk_beyond(x, more):
+    junk = torch.ones_like(x[:, :1]).repeat_interleave(more, dim=1)
+    return torch.cat([x, junk if not x.is_floating_point() else 777.0 * junk], dim=1)
+
+
+@every_objective
+def test_the_order_of_the_batch_only_reorders_the_loss(table):
+    objective = built(table)
+    inputs = make_inputs(needs=objective.needs)
+    order_B = torch.tensor([2, 0, 3, 1])
+
+    shuffled = objective(rebuilt(inputs, lambda x: x[order_B])).loss_BT
+
+    mask_BT = inputs.batch.mask_BT
+    torch.testing.assert_close(
+        F.zero_padding(shuffled, mask_BT[order_B]),
+        F.zero_padding(objective(inputs).loss_BT, mask_BT)[order_B],
+    )
+
+
+class Tripwire:
+    """A signal that raises when something is read that was not asked for."""
+
+    def __init__(self, signal, allowed):
+        self._signal, self._allowed = signal, allowed
+
+    def __getattr__(self, name):
+        if name not in self._allowed:
+            raise AssertionError(f"`{name}` was read and is not in `needs`")
+        return getattr(self._signal, name)
+
+
+STATISTICS = {"taken_BT", "best_BT", "expected_BT", "mean_BT", "lse_BT", "temperature"}
+
+
+def allowed_of_teacher(needs):
+    allowed = set()
+    if DETAIL_ORDER.index(needs.teacher) >= DETAIL_ORDER.index("stats"):
+        allowed |= STATISTICS
+    if DETAIL_ORDER.index(needs.teacher) >= DETAIL_ORDER.index("top"):
+        # a teacher asked for its top may bring all it has, so looking is allowed
+        allowed |= {"top", "dense_BTV"}
+    if needs.student_expected:
+        allowed.add("student_expected_BT")
+    return allowed | ({"hidden_LBTH"} if needs.hidden else set())
+
+
+@every_objective
+def test_nothing_is_read_that_was_not_asked_for(table):
+    objective = built(table)
+    needs = objective.needs
+    inputs = make_inputs(needs=needs)
+    student = {"logits_BTV", "logp_taken_BT"} | ({"hidden_LBTH"} if needs.hidden else set())
+    teacher = Tripwire(inputs.teacher, allowed_of_teacher(needs))
+    guarded = Inputs(
+        batch=Tripwire(inputs.batch, {"tokens_BT", "mask_BT", "behaviour_logp_BT", "group_B"}),
+        student=Tripwire(inputs.student, student),
+        teacher=None if needs.teacher == "none" else teacher,
+        reference=Tripwire(inputs.student, student if needs.reference else set()),
+    )
+
+    assert objective(guarded).loss_BT.isfinite().all()
+
+
+@every_objective
+def test_a_teacher_like_the_student_gives_a_finite_loss(table):
+    objective = built(table)
+    logits_BTV = random_logits(2)
+    inputs = make_inputs(teacher_BTV=logits_BTV, student_BTV=logits_BTV, needs=objective.needs)
+
+    assert loss_of(objective, inputs).isfinite()
+    assert gradient_of(objective, inputs).isfinite().all()

@@ -1,0 +1,115 @@
+"""Inputs of an objective, made from two sets of logits as the training loop would make them."""
+
+from dataclasses import fields, replace
+
+import torch
+from torch import Tensor
+
+from ketchup_cli import functional as F
+from ketchup_cli.signals import Batch, Inputs, Needs, StudentSignal, TeacherSignal, TopEntries
+
+LENGTHS = (5, 3, 1, 4)
+GROUPS = (7, 7, 9, 9)
+VOCABULARY = 6
+TOP = 3
+
+
+def random_logits(seed: int, *, dtype: torch.dtype = torch.float64) -> Tensor:
+    """Return logits [B, T, V] for the usual four sequences."""
+    generator = torch.Generator().manual_seed(seed)
+    shape = (len(LENGTHS), max(LENGTHS), VOCABULARY)
+    return (2 * torch.randn(shape, generator=generator, dtype=torch.float64)).to(dtype)
+
+
+def make_batch(seed: int = 0, *, dtype: torch.dtype = torch.float64) -> Batch:
+    """Return four padded completions of two prompts, sampled by someone."""
+    generator = torch.Generator().manual_seed(seed)
+    shape = (len(LENGTHS), max(LENGTHS))
+    mask_BT = (torch.arange(shape[1]) < torch.tensor(LENGTHS)[:, None]).long()
+    behaviour_BT = -3 * torch.rand(shape, generator=generator, dtype=torch.float64)
+    return Batch(
+        ids=tuple("abcd"),
+        prompt_BS=torch.ones(shape[0], 2, dtype=torch.long),
+        prompt_mask_BS=torch.ones(shape[0], 2, dtype=torch.long),
+        tokens_BT=torch.randint(VOCABULARY, shape, generator=generator) * mask_BT,
+        mask_BT=mask_BT,
+        source="student",
+        behaviour_logp_BT=behaviour_BT.to(dtype),
+        group_B=torch.tensor(GROUPS),
+    )
+
+
+def student_signal(logits_BTV: Tensor, batch: Batch) -> StudentSignal:
+    """Return what a student of these logits says about the batch."""
+    return StudentSignal(
+        logits_BTV=logits_BTV, logp_taken_BT=F.log_probs_of(logits_BTV, batch.tokens_BT)
+    )
+
+
+def teacher_signal(
+    logits_BTV: Tensor,
+    batch: Batch,
+    *,
+    student_BTV: Tensor,
+    needs: Needs | None = None,
+    top: int = TOP,
+) -> TeacherSignal:
+    """Return what a teacher of these logits says, at the temperature that is needed."""
+    tau = 1.0 if needs is None else needs.temperature
+    shape, flat_NV = batch.tokens_BT.shape, logits_BTV.flatten(0, 1)
+    stats = F.teacher_statistics(flat_NV, batch.tokens_BT.flatten(), temperatures=(tau,))
+    entries = F.top_entries(flat_NV, m=top, lse_NK=stats.lse_NK, temperatures=(tau,))
+    ids, gaps, tail = (x.unflatten(0, shape) for x in entries)
+    return TeacherSignal(
+        taken_BT=stats.taken_N.view(shape),
+        best_BT=stats.best_N.view(shape),
+        expected_BT=stats.expected_NK[:, 0].view(shape),
+        mean_BT=stats.mean_N.view(shape),
+        lse_BT=stats.lse_NK[:, 0].view(shape),
+        temperature=tau,
+        student_expected_BT=F.expectation(flat_NV, student_BTV.detach().flatten(0, 1)).view(shape),
+        top=TopEntries(ids_BTM=ids, gaps_BTM=gaps, tail_BT=tail[..., 0]),
+    )
+
+
+def make_inputs(
+    *,
+    teacher_BTV: Tensor | None = None,
+    student_BTV: Tensor | None = None,
+    needs: Needs | None = None,
+    dtype: torch.dtype = torch.float64,
+) -> Inputs:
+    """Return inputs whose student logits, a leaf, ask for a gradient."""
+    batch = make_batch(dtype=dtype)
+    teacher_BTV = random_logits(1, dtype=dtype) if teacher_BTV is None else teacher_BTV
+    student_BTV = random_logits(2, dtype=dtype) if student_BTV is None else student_BTV
+    student_BTV = student_BTV.detach().requires_grad_()
+    return Inputs(
+        batch=batch,
+        student=student_signal(student_BTV, batch),
+        teacher=teacher_signal(teacher_BTV, batch, student_BTV=student_BTV, needs=needs),
+    )
+
+
+def rebuilt(value, change):
+    """Return a signal with every tensor in it changed by `change`, nested signals included."""
+    changes = {}
+    for field in fields(value):
+        item = getattr(value, field.name)
+        if isinstance(item, Tensor):
+            changes[field.name] = change(item)
+        elif isinstance(item, TopEntries | Batch | StudentSignal | TeacherSignal):
+            changes[field.name] = rebuilt(item, change)
+    return replace(value, **changes)
+
+
+def tensors_of(value, prefix=""):
+    """Return every tensor in a signal by its dotted name."""
+    found = {}
+    for field in fields(value):
+        item = getattr(value, field.name)
+        if isinstance(item, Tensor):
+            found[prefix + field.name] = item
+        elif isinstance(item, TopEntries | Batch | StudentSignal | TeacherSignal):
+            found |= tensors_of(item, f"{prefix}{field.name}.")
+    return found
