@@ -52,7 +52,7 @@ class Answers:
 
 def describe(spec: Asking, inputs: Mapping[str, Input]) -> tuple[tuple[str, str], ...]:
     """Return the plan's lines: how text is drawn, for how many prompts, in how many parts."""
-    count = len(corpora.read_split(inputs["corpus"].path, spec.split))
+    count = len(corpora.read_split(inputs["corpus"].path, spec.split)[: spec.examples or None])
     decoding = spec.decoding
     most = count * decoding.texts * decoding.max_new_tokens
     return (
@@ -96,7 +96,7 @@ def answer(
         NonFiniteError: the model's logits are not finite.
     """
     quiet()
-    examples = corpora.read_split(inputs["corpus"].path, spec.split)
+    examples = corpora.read_split(inputs["corpus"].path, spec.split)[: spec.examples or None]
     policy = load_policy(inputs[role].path, device=spec.device, precision=spec.precision)
     limits = Limits(prompt=spec.max_prompt_tokens, too_long=spec.too_long)
     encoded = encode_prompts(policy, examples, limits)

@@ -15,7 +15,7 @@ from ketchup_cli.models.load import check_folder, load_policy, quiet
 from ketchup_cli.models.policy import Policy, fingerprint
 from ketchup_cli.models.reduction import Request, score
 from ketchup_cli.models.shards import Layout, ShardWriter
-from ketchup_cli.models.sources import pseudo_target_rows, reference_rows
+from ketchup_cli.models.sources import of_examples, pseudo_target_rows, reference_rows
 from ketchup_cli.models.teacher import SOURCES
 from ketchup_cli.reporting import Progress, Reporter
 from ketchup_cli.signals import Prefixes, to_device
@@ -159,7 +159,7 @@ def fill(
 
 
 def _encode(spec: CacheTeacherSpec, inputs: Mapping[str, Input], policy: Policy) -> Encoded:
-    examples = corpora.read_split(inputs["corpus"].path, spec.split)
+    examples = corpora.read_split(inputs["corpus"].path, spec.split)[: spec.examples or None]
     limits = Limits(
         prompt=spec.max_prompt_tokens,
         completion=spec.max_completion_tokens,
@@ -169,6 +169,8 @@ def _encode(spec: CacheTeacherSpec, inputs: Mapping[str, Input], policy: Policy)
         encoded = reference_rows(policy, examples, limits)
     else:
         generations = corpora.read_generations(_pseudo_targets(inputs))
+        if spec.examples:
+            generations = of_examples(generations, examples)
         encoded = pseudo_target_rows(policy, examples, generations, limits)
     if not encoded.rows:
         raise DataError(
@@ -188,7 +190,7 @@ def _estimate(
     if spec.completions == "pseudo-targets":
         generations = corpora.read_generations(_pseudo_targets(inputs))
         return len(generations), sum(len(generation.tokens) for generation in generations)
-    examples = corpora.read_split(inputs["corpus"].path, spec.split)
+    examples = corpora.read_split(inputs["corpus"].path, spec.split)[: spec.examples or None]
     stride = -(-len(examples) // SAMPLE)
     texts = [example.references[0] for example in examples[::stride] if example.references]
     if not texts:

@@ -242,7 +242,7 @@ def _rows(
 ) -> Encoded:
     """Return the rows of one kind: references, pseudo-targets, or prompts alone."""
     from ketchup_cli.models.encode import Limits, encode_prompts
-    from ketchup_cli.models.sources import pseudo_target_rows, reference_rows
+    from ketchup_cli.models.sources import of_examples, pseudo_target_rows, reference_rows
     from ketchup_cli.stages import training
 
     if prefixes == "student":
@@ -253,8 +253,7 @@ def _rows(
         return reference_rows(student, examples, limits)
     generations = corpora.read_generations(inputs["pseudo-targets"].path / PSEUDO_TARGETS)
     if spec.examples:
-        wanted = {example.id for example in examples}
-        generations = [item for item in generations if item.id in wanted]
+        generations = of_examples(generations, examples)
     return pseudo_target_rows(student, examples, generations, limits)
 
 

@@ -9,7 +9,8 @@ from typing import final
 import torch
 
 from ketchup_cli.errors import ModelError
-from ketchup_cli.models.generation.hf import Samples, Sampling, sample
+from ketchup_cli.models.generation.choosing import Sampling
+from ketchup_cli.models.generation.hf import Samples, sample
 from ketchup_cli.models.policy import Policy
 from ketchup_cli.signals import Batch, Prefixes
 from ketchup_cli.specs import RolloutSpec
