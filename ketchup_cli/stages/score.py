@@ -31,8 +31,10 @@ def plan(spec: ScoreSpec, inputs: Mapping[str, Input]) -> tuple[tuple[str, str],
         SpecError: a metric nobody knows, or generations that do not tell their split.
     """
     scoring.check_names(spec.metrics)
+    first = _answered(inputs["generations"])
+    shown = f"the first {first} examples of " if first else ""
     return (
-        ("split", _split(inputs["generations"])),
+        ("split", f"{shown}{_split(inputs['generations'])}"),
         ("metrics", ", ".join(spec.metrics)),
         ("intervals", f"{LEVEL:.0%} bootstrap over examples, {spec.resamples} draws"),
     )
@@ -52,7 +54,7 @@ def run(
     """
     split = _split(inputs["generations"])
     corpus = inputs["corpus"].path
-    examples = corpora.read_split(corpus, split)
+    examples = corpora.read_split(corpus, split)[: _answered(inputs["generations"])]
     generations = corpora.read_generations(inputs["generations"].path / GENERATIONS_FILE)
     items = join(examples, generations)
     settings = scoring.Settings(
@@ -89,6 +91,11 @@ def _split(generations: Input) -> str:
             hint="ketchup generate --split test",
         )
     return split
+
+
+def _answered(generations: Input) -> int | None:
+    """Return how many first examples were asked for, or None for the whole split."""
+    return manifest.read(generations.path).spec.get("examples") or None
 
 
 def _headline(score: Score) -> dict[str, Any]:
