@@ -61,12 +61,12 @@ def disk_errors(path: Path, *, doing: str = "write") -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if disk_is_full(error):
-            raise no_space(path) from error
         raise _refused(error, path, doing=doing) from error
 
 
 def _refused(error: OSError, path: Path, *, doing: str) -> ArtifactError:
+    if disk_is_full(error):
+        return no_space(path)
     reason = error.strerror or str(error)
     if error.errno in _FORBIDDEN:
         hint = "change the permissions, or name another store with --store"
