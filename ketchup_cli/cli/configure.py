@@ -26,12 +26,19 @@ store = "runs"   # where artifacts lie, beside this file
 """
 
 
+_PRESETS = """\
+# The preset of the objective (`ketchup objectives NAME`) changes some of these defaults; what is
+# set here wins over it. `ketchup config show distill` tells where each value comes from."""
+
+
 def template() -> str:
     """Return a `ketchup.toml` that sets the names and shows every default as a comment."""
     lines = [_HEAD + "\n".join(f'{role} = "{_name(role)}"' for role in role_names())]
     for stage in STAGES.values():
         summary = (stage.spec.__doc__ or "").partition("\n")[0]
         lines.append(f"\n[{stage.name}]   # {summary}")
+        if stage.name == "distill":
+            lines.append(_PRESETS)
         lines.extend(_commented(stage.spec, prefix=""))
     return "\n".join(lines) + "\n"
 

@@ -1,6 +1,6 @@
 """Short words for artifacts: ids, what made them, and one note from the summary."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields
 from typing import Any
 
@@ -14,6 +14,8 @@ SHORT_ID = 8
 """Hex digits of an id or digest that are shown."""
 SHOWN_SETTINGS = 3
 """Changed settings that are shown where room is short; all of them are in the signature."""
+SHOWN_SCORES = 2
+"""Scores that are shown where room is short."""
 SPLIT_ORDER = ("train", "dev", "test")
 
 
@@ -23,35 +25,66 @@ def short(text: str) -> str:
 
 
 def note_of(manifest: Manifest) -> str:
-    """Return a few words on what an artifact holds: the summary's `note`, or its plain values."""
+    """Return a few words on what an artifact holds: the summary's `note`, or its main figures."""
     summary = manifest.summary
     if isinstance(summary.get("note"), str):
         return str(summary["note"])
-    words = [_words(key, value) for key, value in summary.items()]
-    return ", ".join([word for word in words if word][:4])
+    words = _FIGURES.get(manifest.kind, _plain_values)(summary)
+    return ", ".join(word for word in words if word)
 
 
-def _words(key: str, value: Any) -> str:
-    name = key.replace("_", " ")
-    if key == "parameters" and isinstance(value, int):
-        return f"{value / 1e6:.1f} M parameters"
-    if isinstance(value, bool | str):
-        return f"{name} {value}"
-    if isinstance(value, int):
-        return f"{name} {value:,}" if value else ""
-    if isinstance(value, float):
-        return f"{name} {value:.4g}"
-    if isinstance(value, Mapping) and value and all(isinstance(n, int) for n in value.values()):
-        ordered = sorted(value, key=lambda split: (_split_rank(split), split))
-        return f"{' + '.join(f'{value[split]:,}' for split in ordered)} {name}"
-    if key == "scores" and isinstance(value, Mapping):
-        figures = {metric: score.get("value") for metric, score in value.items()}
-        return ", ".join(f"{m} {v:.2f}" for m, v in figures.items() if isinstance(v, float))
-    return ""
+Words = Iterator[str]
+
+
+def _corpus_figures(summary: Mapping[str, Any]) -> Words:
+    counts = summary.get("examples", {})
+    ordered = sorted(counts, key=lambda split: (_split_rank(split), split))
+    yield " + ".join(f"{counts[split]:,}" for split in ordered) + " examples"
+    if summary.get("skipped"):
+        yield f"{summary['skipped']:,} skipped"
 
 
 def _split_rank(split: str) -> int:
     return SPLIT_ORDER.index(split) if split in SPLIT_ORDER else len(SPLIT_ORDER)
+
+
+def _model_figures(summary: Mapping[str, Any]) -> Words:
+    family = summary.get("architecture", summary.get("model_type", ""))
+    if "parameters" in summary:
+        yield f"{human_count(summary['parameters'])} {family}".rstrip()
+    if "best" in summary:
+        yield f"dev {summary.get('metric', '')} {summary['best']:.4g}"
+
+
+def _cache_figures(summary: Mapping[str, Any]) -> Words:
+    yield f"{summary.get('tokens', 0):,} tokens"
+    if "tail_mass_mean" in summary:
+        yield f"tail mass {100 * summary['tail_mass_mean']:.2f} % on average"
+
+
+def _score_figures(summary: Mapping[str, Any]) -> Words:
+    for metric, score in list(summary.get("scores", {}).items())[:SHOWN_SCORES]:
+        yield f"{metric} {score['value']:.2f}"
+    yield f"{summary.get('examples', 0):,} examples of {summary.get('split', '')}"
+
+
+def _plain_values(summary: Mapping[str, Any]) -> Words:
+    plain = {key: value for key, value in summary.items() if isinstance(value, int | float | str)}
+    for key, value in list(plain.items())[:SHOWN_SETTINGS]:
+        yield f"{key.replace('_', ' ')} {value}"
+
+
+_FIGURES: Mapping[str, Callable[[Mapping[str, Any]], Words]] = {
+    "corpus": _corpus_figures,
+    "model": _model_figures,
+    "teacher-cache": _cache_figures,
+    "scores": _score_figures,
+}
+
+
+def human_count(count: int) -> str:
+    """Return a number of parameters as `9.4 M` or `27 k`."""
+    return f"{count / 1e6:,.1f} M" if count >= 1e6 else f"{count / 1e3:,.0f} k"
 
 
 def changed_settings(stage: Stage, table: Mapping[str, Any]) -> dict[str, str]:

@@ -60,7 +60,8 @@ def resolve_settings(
     objective = _resolve_objective(layers, preset) if stage.name == "distill" else None
     if objective is not None:
         layers = [objective.preset, *map(_without_objective, layers)]
-    table: Table = {}
+    # from the stage's own defaults: a table inside may have others than its type has by itself
+    table = to_table(stage.spec())
     for layer in layers:
         table = merge(table, layer.table)
     origins = _origins(layers)
