@@ -19,6 +19,8 @@ INTERRUPTED = 130
 NO_PERMISSION = 13
 NO_SPACE = 28
 USAGE = 2
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+REFUSED = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
 
 # typer brings its own click from 0.26 on; the base of its usage errors has no public name
 _CLICK_ERROR: type[Exception] = typer.BadParameter.__mro__[2]
@@ -86,8 +88,10 @@ def run(arguments: Sequence[str]) -> int:
     try:
         code = build_app()(list(arguments), prog_name="ketchup", standalone_mode=False)
     except KetchupError as error:
-        name = _dashed(type(error).__name__)
-        return _fail(error.exit_code, name, error.message, error.hint, as_json=as_json)
+        name, code = _dashed(type(error).__name__), error.exit_code
+        if getattr(error.__cause__, "errno", None) in REFUSED:
+            name, code = "no-permission", NO_PERMISSION
+        return _fail(code, name, error.message, error.hint, as_json=as_json)
     except _CLICK_ERROR as error:
         return _fail(USAGE, "usage", *_usage(error), as_json=as_json)
     except KeyboardInterrupt:
@@ -117,9 +121,9 @@ def _usage(error: Exception) -> tuple[str, str]:
 
 def _system_error(error: OSError) -> tuple[int, str, str, str] | None:
     where = f" at `{error.filename}`" if error.filename else ""
-    if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+    if error.errno in FULL:
         return NO_SPACE, "no-space", f"the disk is full{where}", "free space, run the same command"
-    if isinstance(error, PermissionError):
+    if error.errno in REFUSED:
         message = f"no permission{where}: {error.strerror}"
         return NO_PERMISSION, "no-permission", message, "change its owner or mode, or use --store"
     return None

@@ -1,0 +1,42 @@
+import resource
+import statistics
+import subprocess
+import sys
+
+import pytest
+
+HEAVY = ("torch", "transformers", "datasets", "numpy", "scipy", "openai", "rich", "pydantic")
+LIMIT_S = 0.2
+COMMANDS = (["--help"], ["distill", "--help"])
+
+
+def heavy_after(arguments: list[str]) -> str:
+    code = (
+        "import sys\n"
+        "from ketchup_cli.cli.app import run\n"
+        f"assert run({arguments!r}) == 0\n"
+        f"print('loaded:', *[name for name in {HEAVY!r} if name in sys.modules])\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return done.stdout.splitlines()[-1]
+
+
+def cpu_seconds(arguments: list[str]) -> float:
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    subprocess.run(
+        [sys.executable, "-m", "ketchup_cli", *arguments], capture_output=True, check=True
+    )
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime
+
+
+@pytest.mark.parametrize("arguments", COMMANDS, ids=" ".join)
+def test_help_loads_nothing_heavy(arguments):
+    assert heavy_after(arguments) == "loaded:"
+
+
+@pytest.mark.parametrize("arguments", COMMANDS, ids=" ".join)
+def test_help_takes_at_most_200_ms_of_cpu(arguments):
+    cpu_seconds(arguments)  # byte code is compiled once, not at every start
+
+    assert statistics.median(cpu_seconds(arguments) for _ in range(5)) <= LIMIT_S
