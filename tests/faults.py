@@ -6,8 +6,9 @@ Run as a program, so that the processes it forks and kills are small:
     python faults.py random COUNT FOLDER    SIGKILL at random moments, until the build is done
     python faults.py race COUNT FOLDER      four builds of one artifact at a time, COUNT times
     python faults.py hold LABEL FOLDER      take the lock of one artifact and keep it
+    python faults.py once UMASK FOLDER      build, and print the digest
 
-Prints one JSON document: how often something was injected, and every promise that was broken.
+Otherwise prints one JSON document: how often something was injected, and every promise that was broken.
 """
 
 import errno
@@ -266,10 +267,16 @@ def hold(label: str, folder: Path) -> None:
         signal.pause()
 
 
+def once(umask: str, folder: Path) -> None:
+    """Build under another umask."""
+    os.umask(int(umask, 8))
+    print(build(folder).digest)  # noqa: T201
+
+
 def main() -> None:
     mode, argument, folder = sys.argv[1:]
-    if mode == "hold":
-        return hold(argument, Path(folder))
+    if mode in {"hold", "once"}:
+        return {"hold": hold, "once": once}[mode](argument, Path(folder))
     if mode == "each":
         judge = inject_each(argument, Path(folder))
     elif mode == "random":

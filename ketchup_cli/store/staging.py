@@ -249,8 +249,6 @@ class Staging:
                 remove(self.path / path)
 
     def _forget_all_but(self, kept: set[str]) -> None:
-        for path in (STATE, PROGRESS):
-            remove(self.path / path)
         listing = scan(self.path)
         for path in (*listing.files, *listing.others):
             if path not in kept:

@@ -1,6 +1,10 @@
 import os
+import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
+import faults
 import pytest
 from storing import FILES, building, commit, leftovers, publish, tree
 
@@ -247,7 +251,7 @@ def test_nothing_can_be_written_after_the_commit(store: Store) -> None:
 def test_no_folder_is_made_after_the_commit(store: Store, what: str) -> None:
     with building(store) as build:
         commit(build)
-        steps = {
+        steps: dict[str, Callable[[], Path]] = {
             "state_path": lambda: build.state_path,
             "scratch": build.scratch,
             "log_path": lambda: build.log_path("x"),
@@ -256,3 +260,21 @@ def test_no_folder_is_made_after_the_commit(store: Store, what: str) -> None:
         with pytest.raises(ArtifactError, match="no longer under construction"):
             steps[what]()
     assert leftovers(store) == []
+
+
+@pytest.mark.parametrize(
+    "surroundings",
+    [{"PYTHONHASHSEED": "1"}, {"TZ": "Asia/Kathmandu"}, {"LC_ALL": "C", "PYTHONUTF8": "0"}, {}],
+    ids=["hash seed", "time zone", "locale", "umask"],
+)
+def test_the_surroundings_do_not_change_the_digest(
+    memory: Path, surroundings: dict[str, str]
+) -> None:
+    umask = "000" if surroundings else "077"
+    program = [sys.executable, faults.__file__, "once", umask, str(memory / "other")]
+
+    done = subprocess.run(
+        program, env=os.environ | surroundings, capture_output=True, check=True, text=True
+    )
+
+    assert done.stdout.strip() == faults.build(memory / "here").digest

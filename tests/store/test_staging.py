@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 from storing import building, commit, interrupted, leftovers, publish, tree
 
+from ketchup_cli.errors import ArtifactError
 from ketchup_cli.store.layout import Store
 
 
@@ -110,3 +111,15 @@ def test_a_manifest_under_construction_that_does_not_hold_is_thrown_away(store: 
 
     with building(store) as build:
         assert (build.published, build.files) == (None, ())
+
+
+def test_a_file_that_was_replaced_but_not_listed_is_not_published(store: Store) -> None:
+    with building(store) as build:
+        build.write_bytes("a", b"1")
+        (build.path / "progress.jsonl").unlink()
+        (build.path / "progress.jsonl").mkdir()
+        with pytest.raises(ArtifactError, match="Is a directory"):
+            build.write_bytes("a", b"2")
+
+        with pytest.raises(ArtifactError, match=r"`a` was written .* past the build"):
+            commit(build)
