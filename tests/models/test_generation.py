@@ -70,6 +70,39 @@ def test_behaviour_log_probs_are_those_of_teacher_forcing(architecture: str) -> 
     torch.testing.assert_close(batch.behaviour_logp_BT, forced_BT, atol=1e-4, rtol=0)
 
 
+def follow(policy: Policy, row: Row, numbers: Tensor) -> list[int]:
+    """Write one text slowly: the whole prefix anew at every step, no cache, no batch."""
+    prompt_BS = torch.tensor([row.prompt])
+    found: list[int] = []
+    for number in numbers:
+        tokens_BT = torch.tensor([[*found, policy.pad_id]])
+        with torch.no_grad():
+            logits_BTV = policy.module(
+                prompt_BS,
+                torch.ones_like(prompt_BS),
+                tokens_BT,
+                torch.ones_like(tokens_BT),
+                logits=True,
+            )
+        found.append(int(F.choose_by_inverse_cdf(logits_BTV[:, -1], number[None])))
+        if found[-1] == policy.eos_id:
+            break
+    return found
+
+
+@pytest.mark.parametrize("architecture", tiny.ARCHITECTURES)
+def test_a_sample_follows_its_random_numbers_step_by_step(architecture: str) -> None:
+    policy = eager(architecture)
+    rows = prompts(policy, 3)
+    found = rows_of(sample(policy, rows, Sampling(samples=2, max_new_tokens=LENGTH), seed=1))
+    numbers = uniforms(1, [(row.id, index) for row in rows for index in (0, 1)], steps=LENGTH)
+
+    assert found == {
+        row.id: [follow(policy, row, numbers[2 * place + index]) for index in (0, 1)]
+        for place, row in enumerate(rows)
+    }
+
+
 @pytest.mark.parametrize("architecture", tiny.ARCHITECTURES)
 def test_a_sample_does_not_depend_on_its_batch(architecture: str) -> None:
     policy = eager(architecture)
