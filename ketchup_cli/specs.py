@@ -216,7 +216,7 @@ class ShrinkSpec(Spec, frozen=True, kw_only=True):
     """Make a student from a teacher by copying some of its layers."""
 
     encoder: tuple[int, ...] | Natural = 2
-    """Layers of the encoder to copy: their numbers from 0, or how many, evenly spaced."""
+    """Layers of the encoder to copy: their numbers from 0, or how many, evenly spaced up to the last."""
     decoder: tuple[int, ...] | Natural = 1
     """Layers of the decoder (or of a decoder-only model) to copy, given likewise."""
     save_dtype: Dtype = "float32"

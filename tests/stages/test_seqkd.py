@@ -95,15 +95,21 @@ def test_an_n_best_list_keeps_its_ranks_and_ids(architecture: str, tmp_path: Pat
     assert {sample for _, sample in places} == {0, 1, 2}
 
 
-def test_kept_and_dropped_texts_add_up(tmp_path: Path) -> None:
-    given = make_inputs(tmp_path)
-    spec = make_spec(
+@pytest.fixture(scope="module")
+def sampled(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Pseudo-targets of a teacher that often does not end, and their corpus."""
+    folder = tmp_path_factory.mktemp("sampled")
+    spec = SeqkdSpec(
         decoding=DecodingSpec(method="sample", texts=4, max_new_tokens=30),
         filters=FiltersSpec(unfinished=True, max_tokens=12),
     )
-    artifact = tiny.run_stage(Store.open(tmp_path / "runs"), "seqkd", spec, given)
-    rows = corpora.read_generations(artifact.path / "pseudo-targets.jsonl")
-    report = json.loads((artifact.path / "report.json").read_bytes())
+    artifact = tiny.run_stage(Store.open(folder / "runs"), "seqkd", spec, make_inputs(folder))
+    return artifact.path, folder / "corpus"
+
+
+def test_kept_and_dropped_texts_add_up(sampled: tuple[Path, Path]) -> None:
+    rows = corpora.read_generations(sampled[0] / "pseudo-targets.jsonl")
+    report = json.loads((sampled[0] / "report.json").read_bytes())
 
     assert report["kept"] == len(rows)
     assert report["kept"] + sum(report["dropped"].values()) == report["texts"] == 96
@@ -113,15 +119,9 @@ def test_kept_and_dropped_texts_add_up(tmp_path: Path) -> None:
     assert all(row.stop == "eos" and len(row.tokens) <= 12 for row in rows)
 
 
-def test_the_report_shows_three_dropped_texts_a_reason(tmp_path: Path) -> None:
-    given = make_inputs(tmp_path)
-    spec = make_spec(
-        decoding=DecodingSpec(method="sample", texts=4, max_new_tokens=30),
-        filters=FiltersSpec(unfinished=True),
-    )
-    artifact = tiny.run_stage(Store.open(tmp_path / "runs"), "seqkd", spec, given)
-    report = json.loads((artifact.path / "report.json").read_bytes())
-    prompts = {row.id: row.prompt for row in corpora.read_split(tmp_path / "corpus", "train")}
+def test_the_report_shows_three_dropped_texts_a_reason(sampled: tuple[Path, Path]) -> None:
+    report = json.loads((sampled[0] / "report.json").read_bytes())
+    prompts = {row.id: row.prompt for row in corpora.read_split(sampled[1], "train")}
     shown = report["dropped_texts"]["unfinished"]
 
     assert len(shown) == 3
