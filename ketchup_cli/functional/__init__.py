@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ketchup_cli.functional.advantages import batch_mean, clip, leave_one_out, rms_normalise
-    from ketchup_cli.functional.checks import at_least_float32, check_shapes
+    from ketchup_cli.functional.checks import at_least_float32, check_shapes, row_blocks
     from ketchup_cli.functional.divergences import js, kl, reverse_kl, tvd
     from ketchup_cli.functional.logprobs import (
         LOGIT_FLOOR,
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         log_probs_of,
         mean_log_prob,
         teacher_statistics,
+        tempered,
         top_entries,
     )
     from ketchup_cli.functional.masking import (
@@ -73,7 +74,9 @@ __all__ = [
     "reduce_metrics",
     "reverse_kl",
     "rms_normalise",
+    "row_blocks",
     "teacher_statistics",
+    "tempered",
     "top_entries",
     "tvd",
     "zero_padding",

@@ -1,9 +1,12 @@
-"""Shapes read off tensor names, and the precision maths is done in."""
+"""Shapes read off tensor names, the precision of the maths, and blocks of rows."""
 
 import torch
 from torch import Tensor
 
 from ketchup_cli.errors import ShapeError
+
+_CACHED_ROWS = 64
+"""A block of 8,000 float32 entries a row then takes 2 MB."""
 
 
 def check_shapes(names: str, *tensors: Tensor) -> None:
@@ -34,3 +37,14 @@ def at_least_float32(x: Tensor) -> Tensor:
     Half precision is too coarse for differences of logits: at 20 one step of bfloat16 is 0.125.
     """
     return x if x.dtype == torch.float64 else x.float()
+
+
+def row_blocks(x_NV: Tensor) -> list[slice]:
+    """Return slices of rows that together are all rows.
+
+    A block of `x_NV` stays in a processor's cache from one sweep to the next, which makes a chain
+    of sweeps several times faster; an accelerator takes all rows at once.
+    """
+    rows = x_NV.shape[0]
+    step = _CACHED_ROWS if x_NV.device.type == "cpu" else max(1, rows)
+    return [slice(start, start + step) for start in range(0, max(1, rows), step)]

@@ -8,7 +8,8 @@ import math
 
 from torch import Tensor
 
-from ketchup_cli.functional.checks import at_least_float32, check_shapes
+from ketchup_cli.functional.checks import check_shapes
+from ketchup_cli.functional.logprobs import tempered
 
 _NAMES = "p_logits_BTV q_logits_BTV"
 
@@ -111,4 +112,4 @@ def tvd(p_logits_BTV: Tensor, q_logits_BTV: Tensor, *, temperature: float = 1.0)
 
 
 def _log_softmax(logits_BTV: Tensor, temperature: float) -> Tensor:
-    return (at_least_float32(logits_BTV) / temperature).log_softmax(dim=-1)
+    return tempered(logits_BTV, temperature).log_softmax(dim=-1)

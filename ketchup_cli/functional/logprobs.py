@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ketchup_cli.errors import NonFiniteError, ShapeError
-from ketchup_cli.functional.checks import at_least_float32, check_shapes
+from ketchup_cli.functional.checks import at_least_float32, check_shapes, row_blocks
 
 LOGIT_FLOOR = -1e30
 """Stands for minus infinity where it would be multiplied by a probability of 0."""
@@ -53,22 +53,30 @@ def log_probs_of(logits_BTV: Tensor, tokens_BT: Tensor) -> Tensor:
     return logp_BTV.gather(-1, tokens_BT.long()[..., None]).squeeze(-1)
 
 
-def mean_log_prob(logits_BTV: Tensor) -> Tensor:
+def mean_log_prob(logits_BTV: Tensor, tokens_BT: Tensor, logp_BT: Tensor) -> Tensor:
     """Return the log-probability averaged over the vocabulary.
 
-        (1/V) sum_v log softmax(f(s_t))[v]
+        (1/V) sum_v log softmax(f(s_t))[v] = log pi(a_t|s_t) + (1/V) sum_v f(s_t)[v] - f(s_t)[a_t]
 
     Its negative is the cross-entropy from the uniform distribution: the smoothing term of
     label smoothing (and not an entropy, for which it is sometimes taken).
 
     Args:
-        logits_BTV: [B, T, V] logits.
+        logits_BTV: [B, T, V] logits f(s_t).
+        tokens_BT: [B, T] token ids a_t.
+        logp_BT: [B, T] log-probabilities of these tokens under these logits; what has been
+            computed need not be computed again.
 
     Returns:
         [B, T] nats, at least float32.
+
+    Raises:
+        ShapeError: shapes differ.
     """
-    check_shapes("logits_BTV", logits_BTV)
-    return at_least_float32(logits_BTV).log_softmax(dim=-1).mean(dim=-1)
+    check_shapes("logits_BTV tokens_BT logp_BT", logits_BTV, tokens_BT, logp_BT)
+    taken_BT = logits_BTV.gather(-1, tokens_BT.long()[..., None]).squeeze(-1)
+    f_BTV = at_least_float32(logits_BTV)
+    return logp_BT + f_BTV.mean(dim=-1) - at_least_float32(taken_BT)
 
 
 def entropy(logits_BTV: Tensor) -> Tensor:
@@ -83,8 +91,17 @@ def entropy(logits_BTV: Tensor) -> Tensor:
         [B, T] nats, at least float32.
     """
     check_shapes("logits_BTV", logits_BTV)
-    logp_BTV = at_least_float32(logits_BTV).log_softmax(dim=-1)
-    return -(logp_BTV.exp() * logp_BTV).sum(dim=-1)
+    logits_NV = logits_BTV.flatten(0, 1)
+    # the gradient of every block would be as large as that of the whole
+    blocks = [slice(None)] if logits_NV.requires_grad else row_blocks(logits_NV)
+    return torch.cat([_row_entropy(logits_NV[rows]) for rows in blocks]).view(logits_BTV.shape[:2])
+
+
+def tempered(logits_V: Tensor, temperature: float) -> Tensor:
+    """Return logits over any vocabulary divided by a temperature, at least float32."""
+    f_V = at_least_float32(logits_V)
+    # a division by 1 takes as long as any other
+    return f_V if temperature == 1 else f_V / temperature
 
 
 def teacher_statistics(
@@ -108,7 +125,7 @@ def teacher_statistics(
     """
     check_shapes("logits_NV tokens_N", logits_NV, tokens_N)
     f_NV = at_least_float32(logits_NV)
-    best_N = f_NV.amax(dim=-1)
+    best_N, mean_N = f_NV.amax(dim=-1), f_NV.mean(dim=-1)
     below_NV = (f_NV - best_N[:, None]).clamp_(min=LOGIT_FLOOR)
     lse, expected = [], []
     for temperature in temperatures:
@@ -119,7 +136,7 @@ def teacher_statistics(
     return Statistics(
         taken_N=f_NV.gather(-1, tokens_N.long()[:, None]).squeeze(-1),
         best_N=best_N,
-        mean_N=f_NV.mean(dim=-1),
+        mean_N=mean_N,
         lse_NK=torch.stack(lse, dim=-1),
         expected_NK=torch.stack(expected, dim=-1),
     )
@@ -217,6 +234,11 @@ def choose_by_inverse_cdf(logits_BV: Tensor, u_B: Tensor) -> Tensor:
     below_total_B = torch.nextafter(total_B, torch.zeros_like(total_B))
     target_B = torch.minimum(u_B.to(total_B) * total_B, below_total_B)
     return torch.searchsorted(cumulative_BV, target_B[:, None], right=True).squeeze(-1)
+
+
+def _row_entropy(logits_NV: Tensor) -> Tensor:
+    logp_NV = at_least_float32(logits_NV).log_softmax(dim=-1)
+    return -(logp_NV.exp() * logp_NV).sum(dim=-1)
 
 
 def _row_dot(a_NV: Tensor, b_NV: Tensor) -> Tensor:

@@ -155,8 +155,8 @@ def _strided_sum(x_BT: Tensor, k: int) -> Tensor:
 
 
 def _missed_ending(own_BT: Tensor, mask_BT: Tensor, k: int) -> Tensor:
-    """Return the last real step's advantage at every step whose strides pass over it."""
+    """Return the last real step's advantage at every real step whose strides pass over it."""
     last_B1 = lengths(mask_BT)[:, None] - 1
     ending_B1 = own_BT.gather(1, last_B1.clamp(min=0))
     left_BT = last_B1 - torch.arange(own_BT.shape[1], device=own_BT.device)
-    return torch.where((left_BT > 0) & (left_BT % k != 0), ending_B1, 0.0)
+    return torch.where(left_BT % k != 0, ending_B1, 0.0)

@@ -5,13 +5,14 @@ spread. A rule for it is named, never silent. Dropping the tail is not offered: 
 entries of p log(p/q) can be negative, and its optimum is not the teacher.
 """
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
+from torch.autograd.function import FunctionCtx, once_differentiable
 
-from ketchup_cli.functional.checks import at_least_float32, check_shapes
-from ketchup_cli.functional.logprobs import LOGIT_FLOOR
+from ketchup_cli.functional.checks import check_shapes, row_blocks
+from ketchup_cli.functional.logprobs import LOGIT_FLOOR, tempered
 from ketchup_cli.signals import TopEntries
 
 Tail = Literal["bucket", "renormalise"]
@@ -51,20 +52,64 @@ def kl_truncated(
         top.tail_BT,
         q_logits_BTV,
     )
-    ids_BTM = top.ids_BTM.long()
-    logq_BTV = (at_least_float32(q_logits_BTV) / temperature).log_softmax(dim=-1)
+    q_logits_BTV = tempered(q_logits_BTV, temperature)
     # of the kept entries only their ratio is taken from the gaps: rounded gaps would otherwise
     # leave a total mass that is not 1, and a divergence below 0
-    gaps_BTM = top.gaps_BTM.detach().to(logq_BTV.dtype).clamp(max=-LOGIT_FLOOR)
+    gaps_BTM = top.gaps_BTM.detach().to(q_logits_BTV.dtype).clamp(max=-LOGIT_FLOOR)
     logp_BTM = (-gaps_BTM / temperature).log_softmax(dim=-1)
-    p_tail_BT = top.tail_BT.detach().to(logq_BTV.dtype)
-    whole = ids_BTM.shape[-1] == logq_BTV.shape[-1]
-    if tail == "bucket" and not whole:
-        logp_BTM = logp_BTM + torch.log1p(-p_tail_BT)[..., None]
-    kept_BTM = logp_BTM.exp() * (logp_BTM - logq_BTV.gather(-1, ids_BTM))
-    if tail == "renormalise" or whole:
-        return kept_BTM.sum(dim=-1)
+    tail_BT = top.tail_BT.detach().to(q_logits_BTV.dtype)
+    if tail == "renormalise" or top.ids_BTM.shape[-1] == q_logits_BTV.shape[-1]:
+        tail_BT = torch.zeros_like(tail_BT)
+    logp_BTM = logp_BTM + torch.log1p(-tail_BT)[..., None]
+    flat = (x.flatten(0, 1) for x in (q_logits_BTV, top.ids_BTM.long(), logp_BTM, tail_BT))
+    divergence_N: Tensor = _BucketKl.apply(*flat)  # type: ignore[no-untyped-call]
+    return divergence_N.view(tail_BT.shape)
+
+
+class _BucketKl(torch.autograd.Function):
+    """KL over M kept entries and one tail: value and gradient in one sweep over the vocabulary.
+
+    With r = softmax of the student's logits outside the kept entries, the gradient on its logits
+    is q_m - p_m on a kept entry and (q_tail - p_tail) r_v on any other.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: FunctionCtx, logits_NV: Tensor, ids_NM: Tensor, logp_NM: Tensor, tail_N: Tensor
+    ) -> Tensor:
+        slope_NV = torch.empty_like(logits_NV)
+        divergence_N = torch.cat([
+            _bucket_block(
+                logits_NV[rows], ids_NM[rows], logp_NM[rows], tail_N[rows], slope_NV=slope_NV[rows]
+            )
+            for rows in row_blocks(logits_NV)
+        ])
+        ctx.save_for_backward(slope_NV)
+        return divergence_N
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad_N: Tensor) -> tuple[Tensor, None, None, None]:
+        (slope_NV,) = ctx.saved_tensors
+        return slope_NV * grad_N[:, None], None, None, None
+
+
+def _bucket_block(
+    logits_NV: Tensor, ids_NM: Tensor, logp_NM: Tensor, tail_N: Tensor, *, slope_NV: Tensor
+) -> Tensor:
+    """Return the divergences of a few states, and write their gradients into `slope_NV`."""
+    kept_NM = logits_NV.gather(-1, ids_NM)
+    rest_NV = slope_NV.copy_(logits_NV).scatter_(-1, ids_NM, -torch.inf)
+    best_N1 = rest_NV.amax(dim=-1, keepdim=True).clamp(min=LOGIT_FLOOR)
+    mass_N1 = rest_NV.sub_(best_N1).exp_().sum(dim=-1, keepdim=True)
+    lse_rest_N1 = best_N1 + mass_N1.log()
+    lse_N1 = torch.logaddexp(kept_NM.logsumexp(dim=-1, keepdim=True), lse_rest_N1)
+    logq_NM, logq_tail_N1 = kept_NM - lse_N1, lse_rest_N1 - lse_N1
     # not log(1 - sum of the kept): nothing would be left of a small tail
-    logq_tail_BT = logq_BTV.scatter(-1, ids_BTM, LOGIT_FLOOR).logsumexp(dim=-1)
-    tail_BT = torch.xlogy(p_tail_BT, p_tail_BT) - p_tail_BT * logq_tail_BT
-    return kept_BTM.sum(dim=-1) + tail_BT
+    tail_N1 = tail_N[:, None]
+    of_tail_N1 = torch.where(tail_N1 > 0, tail_N1 * (tail_N1.log() - logq_tail_N1), 0.0)
+    p_NM = logp_NM.exp()
+    tiny = torch.finfo(mass_N1.dtype).tiny
+    slope_NV.mul_((logq_tail_N1.exp() - tail_N1) / mass_N1.clamp(min=tiny))
+    slope_NV.scatter_(-1, ids_NM, logq_NM.exp() - p_NM)
+    return (p_NM * (logp_NM - logq_NM)).sum(dim=-1) + of_tail_N1[:, 0]

@@ -32,9 +32,10 @@ class Nll(Objective):
 
     def __call__(self, inputs: Inputs) -> TokenLoss:
         """Return the smoothed negative log-likelihood of every token."""
-        nll_BT = -inputs.student.logp_taken_BT
+        student, tokens_BT = inputs.student, inputs.batch.tokens_BT
+        nll_BT = -student.logp_taken_BT
         loss_BT = nll_BT
         if self.label_smoothing > 0:
-            uniform_BT = -F.mean_log_prob(inputs.student.logits_BTV)
+            uniform_BT = -F.mean_log_prob(student.logits_BTV, tokens_BT, student.logp_taken_BT)
             loss_BT = (1 - self.label_smoothing) * nll_BT + self.label_smoothing * uniform_BT
         return TokenLoss(loss_BT=loss_BT, metrics={"nll": nll_BT.detach()})

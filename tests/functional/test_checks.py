@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from ketchup_cli.errors import ShapeError
-from ketchup_cli.functional import at_least_float32, check_shapes
+from ketchup_cli.functional import at_least_float32, check_shapes, row_blocks
 
 
 def test_tensors_of_the_shapes_their_names_say_pass():
@@ -36,3 +36,10 @@ def test_a_missing_tensor_is_an_error():
 )
 def test_maths_is_done_in_float32_or_better(given, computed):
     assert at_least_float32(torch.zeros(1, dtype=given)).dtype == computed
+
+
+@pytest.mark.parametrize("rows", [0, 1, 64, 65, 200])
+def test_blocks_of_rows_are_all_rows_in_order(rows):
+    x_NV = torch.arange(rows)[:, None]
+
+    assert [int(i) for block in row_blocks(x_NV) for i in x_NV[block]] == list(range(rows))

@@ -53,10 +53,19 @@ def test_tokens_of_another_length_than_the_logits_are_refused():
 
 
 def test_the_mean_log_prob_is_over_the_vocabulary():
-    logits_BTV = logits(1, 2, 4)
+    logits_BTV, tokens_BT = logits(1, 2, 4), torch.tensor([[3, 0]])
 
     slow = [[sum(map(math.log, softmax(row.tolist()))) / 4 for row in logits_BTV[0]]]
-    close(F.mean_log_prob(logits_BTV), slow)
+    logp_BT = F.log_probs_of(logits_BTV, tokens_BT)
+    close(F.mean_log_prob(logits_BTV, tokens_BT, logp_BT), slow)
+
+
+@pytest.mark.parametrize("steps", [3, 70, 200], ids=["one block", "two blocks", "many blocks"])
+def test_the_entropy_does_not_depend_on_blocks_of_rows(steps):
+    logits_BTV = logits(2, steps, 4)
+
+    alone = [F.entropy(logits_BTV[:, t : t + 1]) for t in range(steps)]
+    torch.testing.assert_close(F.entropy(logits_BTV), torch.cat(alone, dim=1))
 
 
 def test_the_entropy_is_minus_the_expected_log_prob():
@@ -248,3 +257,11 @@ def test_a_choice_does_not_depend_on_the_rest_of_the_batch():
 def test_sampling_from_what_is_no_distribution_is_an_error(bad):
     with pytest.raises(NonFiniteError, match="not finite"):
         F.choose_by_inverse_cdf(torch.tensor([[0.0, bad]]), torch.tensor([0.5]))
+
+
+def test_the_entropy_of_an_empty_batch_is_empty():
+    assert F.entropy(torch.zeros(0, 3, 4)).shape == (0, 3)
+
+
+def test_the_gradient_of_the_entropy_is_that_of_finite_differences():
+    assert torch.autograd.gradcheck(F.entropy, logits(2, 3, 4).requires_grad_())

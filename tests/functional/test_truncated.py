@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -191,6 +192,39 @@ def test_a_student_without_mass_in_the_tail_still_has_a_gradient():
     pulled_BT = slope_BTV.clamp(max=0).scatter(-1, top.ids_BTM.long(), 0.0).sum(-1)
     # a float32 step at 1e4 is 1e-3, and enters as a factor
     torch.testing.assert_close(pulled_BT, -top.tail_BT.float(), atol=0, rtol=2e-3)
+
+
+@both_tails
+def test_the_gradient_is_that_of_finite_differences(tail):
+    p_BTV, q_BTV = (x_BTV[:2] for x_BTV in pair())
+    top = truncate(p_BTV, 4, temperature=2.0)
+
+    def weighted(q_logits_BTV):
+        loss_BT = F.kl_truncated(top, q_logits_BTV, tail=tail, temperature=2.0)
+        return loss_BT * torch.tensor([0.5, -2.0, 3.0])
+
+    assert torch.autograd.gradcheck(weighted, q_BTV.requires_grad_())
+
+
+@both_tails
+def test_a_truncated_divergence_does_not_depend_on_blocks_of_rows(tail):
+    p_BTV, q_BTV = pair()
+    many = [x_BTV.repeat(8, 1, 1) for x_BTV in (p_BTV, q_BTV)]
+
+    few_BT = F.kl_truncated(truncate(p_BTV, 4), q_BTV, tail=tail)
+    many_BT = F.kl_truncated(truncate(many[0], 4), many[1], tail=tail)
+
+    torch.testing.assert_close(many_BT, few_BT.repeat(8, 1))
+
+
+def test_no_gradient_reaches_the_teacher_s_entries():
+    p_BTV, q_BTV = pair()
+    entries = truncate(p_BTV, 4)
+    top = replace(entries, gaps_BTM=entries.gaps_BTM.requires_grad_())
+
+    F.kl_truncated(top, q_BTV.requires_grad_()).sum().backward()
+
+    assert top.gaps_BTM.grad is None
 
 
 def test_entries_of_another_batch_are_refused():
