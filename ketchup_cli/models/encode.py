@@ -58,7 +58,7 @@ def encode_prompts(policy: Policy, examples: Sequence[Example], limits: Limits) 
     """
     prompts = policy.prompt_ids([example.prompt for example in examples])
     pairs = [(prompt, None) for prompt in prompts]
-    return _limit([example.id for example in examples], pairs, limits)
+    return _limit([example.id for example in examples], pairs, limits, end=policy.eos_id)
 
 
 def encode_pairs(
@@ -87,13 +87,15 @@ def encode_pairs(
         ids = [item for item in completions if not isinstance(item, str)]
     prompts = policy.prompt_ids([example.prompt for example in examples])
     pairs = list(zip(prompts, ids, strict=True))
-    return _limit([example.id for example in examples], pairs, limits)
+    return _limit([example.id for example in examples], pairs, limits, end=policy.eos_id)
 
 
 def _limit(
     ids: Sequence[str],
     pairs: Sequence[tuple[Sequence[int], Sequence[int] | None]],
     limits: Limits,
+    *,
+    end: int,
 ) -> Encoded:
     rows: list[Row] = []
     truncated = skipped = 0
@@ -109,12 +111,19 @@ def _limit(
         rows.append(
             Row(
                 id=name,
-                prompt=tuple(prompt[: limits.prompt]),
+                prompt=_cut(prompt, limits.prompt, end=end),
                 completion=tuple(taken[: limits.completion]),
                 position=position,
             )
         )
     return Encoded(rows=tuple(rows), truncated=truncated, skipped=skipped)
+
+
+def _cut(prompt: Sequence[int], size: int, *, end: int) -> tuple[int, ...]:
+    """Return the first ids of a prompt; one that closes with the end token still does."""
+    if len(prompt) > size and prompt[-1] == end:
+        return (*prompt[: size - 1], end)
+    return tuple(prompt[:size])
 
 
 def _too_long(name: str, prompt: int, completion: int, limits: Limits) -> DataError:

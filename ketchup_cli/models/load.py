@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 import transformers
-from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer
+from huggingface_hub.errors import StrictDataclassError
+from safetensors import SafetensorError
+from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer
 
-from ketchup_cli.errors import MismatchError, ModelError, NotFound, SpecError
+from ketchup_cli.errors import MismatchError, ModelError, NonFiniteError, NotFound, SpecError
 from ketchup_cli.models.policy import Policy, Precision, tokenizer_parts
 
 DTYPES = {
@@ -24,15 +27,35 @@ DROPOUTS = (
     "dropout",
     "attention_dropout",
     "activation_dropout",
+    "hidden_dropout",
+    "hidden_dropout_prob",
+    "attention_probs_dropout_prob",
     "resid_pdrop",
     "embd_pdrop",
     "attn_pdrop",
 )
 """Every name the supported families give to dropout in their configs."""
 
+LAYER_DROPS = ("encoder_layerdrop", "decoder_layerdrop", "layerdrop")
+"""What they call leaving out whole layers."""
+
+_UNREADABLE = (
+    OSError,
+    ValueError,
+    KeyError,
+    RuntimeError,
+    ImportError,
+    SafetensorError,
+    StrictDataclassError,
+)
+"""What transformers raises on a folder it cannot make sense of."""
+
 
 def pick_device(device: str) -> torch.device:
     """Return the device of that name; `auto` is the first of cuda, mps and cpu there is.
+
+    Args:
+        device: `auto`, `cpu`, `mps`, `cuda`, or one of several: `cuda:1`.
 
     Raises:
         SpecError: this machine does not have it.
@@ -44,10 +67,11 @@ def pick_device(device: str) -> torch.device:
     }
     if device == "auto":
         device = next(name for name, is_there in there.items() if is_there)
-    if not there[device]:
+    kind = device.partition(":")[0]
+    if not there[kind]:
         raise SpecError(
-            f"this machine has no {device} device (torch {torch.__version__})",
-            hint=f"leave out `device`, or install a build of torch for {device}",
+            f"this machine has no {kind} device (torch {torch.__version__})",
+            hint=f"leave out `device`, or install a build of torch for {kind}",
         )
     return torch.device(device)
 
@@ -63,41 +87,88 @@ def load_policy(
 
     Args:
         folder: a folder as `save_pretrained` writes it.
-        device: `auto`, `cpu`, `cuda` or `mps`.
+        device: as `pick_device` takes it.
         precision: `bfloat16` runs the layers under autocast.
-        dropout: replaces every dropout of the config while the policy lives.
+        dropout: replaces every dropout of the config while the policy lives; no layer is left out
+            as a whole then, for all processes of a run must use the same weights.
 
     Raises:
         NotFound: no config.json there.
-        ModelError: weights that are not safetensors, code beside the weights, an unknown family.
+        ModelError: weights that are not safetensors, or not all there; code beside the weights; an
+            unknown family.
     """
-    config = check_folder(folder)
-    overrides = {} if dropout is None else {n: dropout for n in DROPOUTS if n in config}
-    family = AutoModelForSeq2SeqLM if config.get("is_encoder_decoder") else AutoModelForCausalLM
-    try:
-        model = family.from_pretrained(
+    check_folder(folder)
+    chosen = pick_device(device)
+    with _as_model_error(folder):
+        config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        replaced = {} if dropout is None else _override_dropout(config, dropout)
+        family = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
+        model, found = family.from_pretrained(
             folder,
+            config=config,
             local_files_only=True,
             trust_remote_code=False,
             use_safetensors=True,
             dtype=torch.float32,
-            **overrides,
+            ignore_mismatched_sizes=True,
+            output_loading_info=True,
         )
         tokenizer = AutoTokenizer.from_pretrained(
             folder, local_files_only=True, trust_remote_code=False
         )
-    except (OSError, ValueError, KeyError) as error:
-        first = str(error).strip().splitlines()[0]
-        raise ModelError(
-            f"`{folder.name}` cannot be loaded: {first}",
-            hint="the folder must hold config.json, model.safetensors and tokenizer.json",
-        ) from error
-    for name in overrides:
-        model.config.__dict__[f"_file_{name}"] = config[name]
-    model.to(pick_device(device)).eval()
-    policy = Policy(model, tokenizer, precision=precision)
+    _check_weights(folder, found)
+    _check_tokenizer(folder, tokenizer)
+    model.to(chosen).eval()
+    policy = Policy(model, tokenizer, precision=precision, replaced=replaced)
     policy.check_head()
     return policy
+
+
+@contextmanager
+def _as_model_error(folder: Path) -> Iterator[None]:
+    """Turn what transformers raises on an unusable folder into one error with a remedy."""
+    try:
+        yield
+    except _UNREADABLE as error:
+        reason = next(iter(str(error).strip().splitlines()), "") or type(error).__name__
+        raise ModelError(
+            f"`{folder.name}` cannot be loaded: {reason}",
+            hint="the folder must hold config.json, model.safetensors and tokenizer.json",
+        ) from error
+
+
+def _check_weights(folder: Path, found: Mapping[str, Any]) -> None:
+    """Refuse weights that transformers would replace by random numbers."""
+    missing = sorted(found["missing_keys"])
+    if missing:
+        raise ModelError(
+            f"`{folder.name}` lacks {len(missing)} weights, `{missing[0]}` among them",
+            hint="copy or export the model again",
+        )
+    for name, stored, wanted in sorted(found["mismatched_keys"]):
+        raise ModelError(
+            f"`{folder.name}`: `{name}` has shape {list(stored)}; config.json says {list(wanted)}",
+            hint="use the config.json the model was saved with",
+        )
+
+
+def _check_tokenizer(folder: Path, tokenizer: Any) -> None:
+    """Refuse a tokenizer that transformers made up because its files are not there."""
+    names = sorted(set(tokenizer.vocab_files_names.values()))
+    if names and not any((folder / name).is_file() for name in names):
+        raise ModelError(
+            f"`{folder.name}` holds no tokenizer ({' or '.join(names)})",
+            hint="put its tokenizer.json beside the weights",
+        )
+
+
+def _override_dropout(config: Any, dropout: float) -> dict[str, Any]:
+    """Set every dropout of a config and return the values they had."""
+    wanted = dict.fromkeys(DROPOUTS, dropout) | dict.fromkeys(LAYER_DROPS, 0.0)
+    replaced = {name: getattr(config, name) for name in wanted if hasattr(config, name)}
+    for name in replaced:
+        setattr(config, name, wanted[name])
+    return replaced
 
 
 def check_folder(folder: Path) -> dict[str, Any]:
@@ -110,11 +181,12 @@ def check_folder(folder: Path) -> dict[str, Any]:
     path = folder / "config.json"
     if not path.is_file():
         raise NotFound(f"`{folder}` holds no config.json", hint="name a folder with a model")
-    config = json.loads(path.read_text(encoding="utf-8"))
-    if not isinstance(config, dict) or "model_type" not in config:
+    config = _read_config(path)
+    if "model_type" not in config:
         raise ModelError(f"`{path}` does not say its `model_type`", hint="export the model again")
     scripts = sorted(item.name for item in folder.glob("*.py"))
-    if "auto_map" in config or scripts:
+    own = folder / "tokenizer_config.json"
+    if scripts or "auto_map" in config or (own.is_file() and "auto_map" in _read_config(own)):
         raise ModelError(
             f"`{folder.name}` wants to run its own code ({', '.join(scripts) or 'auto_map'})",
             hint="use a model whose family is part of transformers",
@@ -122,14 +194,50 @@ def check_folder(folder: Path) -> dict[str, Any]:
     if not any(folder.glob("*.safetensors")):
         raise ModelError(
             f"`{folder.name}` holds no safetensors weights",
-            hint="load and save it once with `save_pretrained(..., safe_serialization=True)`",
+            hint="load it once where you trust it, and save it: `model.save_pretrained(folder)`",
         )
     return config
 
 
+def _read_config(path: Path) -> dict[str, Any]:
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ModelError(f"`{path}` is not JSON: {error}", hint="copy the model again") from None
+    if not isinstance(config, dict):
+        raise ModelError(f"`{path}` is not a table of settings", hint="copy the model again")
+    return config
+
+
 def save_policy(policy: Policy, folder: Path, *, dtype: str) -> None:
-    """Write the model and its tokenizer into `folder`, as `from_pretrained` reads them."""
-    save_weights(policy, folder, dtype=dtype, weights=weights_of(policy.model))
+    """Write the model and its tokenizer into `folder`, as `from_pretrained` reads them.
+
+    Raises:
+        NonFiniteError: a weight is not finite, or too large for `dtype`.
+    """
+    model = policy.model
+    weights = {name: _cast(name, value, DTYPES[dtype]) for name, value in weights_of(model).items()}
+    shown = {name: getattr(model.config, name) for name in policy.replaced}
+    try:
+        for name, value in policy.replaced.items():
+            setattr(model.config, name, value)
+        model.save_pretrained(folder, state_dict=weights)
+    finally:
+        for name, value in shown.items():
+            setattr(model.config, name, value)
+    policy.tokenizer.save_pretrained(folder)
+
+
+def _cast(name: str, value: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    if not value.is_floating_point():
+        return value.detach().cpu()
+    cast = value.detach().to("cpu", dtype)
+    if not bool(cast.isfinite().all()):
+        raise NonFiniteError(
+            f"the weight `{name}` is not finite as {str(dtype).removeprefix('torch.')}",
+            hint="--set save_dtype=float32",
+        )
+    return cast
 
 
 def weights_of(model: torch.nn.Module) -> dict[str, torch.Tensor]:
@@ -142,27 +250,6 @@ def weights_of(model: torch.nn.Module) -> dict[str, torch.Tensor]:
             seen.add(key)
             unique[name] = value
     return unique
-
-
-def save_weights(
-    policy: Policy, folder: Path, *, dtype: str, weights: Mapping[str, torch.Tensor]
-) -> None:
-    """Write the model with other weights of the same names and shapes."""
-    model = policy.model
-    kept = dict(model.config.__dict__)
-    try:
-        for name in [key for key in kept if key.startswith("_file_")]:
-            value = model.config.__dict__.pop(name)
-            model.config.__dict__[name.removeprefix("_file_")] = value
-        cast = {
-            name: tensor.detach().to("cpu", DTYPES[dtype]) if tensor.is_floating_point() else tensor
-            for name, tensor in weights.items()
-        }
-        model.save_pretrained(folder, state_dict=cast)
-    finally:
-        model.config.__dict__.clear()
-        model.config.__dict__.update(kept)
-    policy.tokenizer.save_pretrained(folder)
 
 
 def check_same_tokenizer(teacher: Policy, student: Policy) -> None:
@@ -189,7 +276,8 @@ def _first_difference(teacher: Policy, student: Policy) -> str:
     if len(ours) != len(theirs):
         return f"{len(ours)} and {len(theirs)} tokens"
     one_parts, other_parts = (tokenizer_parts(item.tokenizer) for item in (teacher, student))
-    changed = [key for key in one_parts if one_parts[key] != other_parts[key]]
+    keys = sorted(one_parts.keys() | other_parts.keys())
+    changed = [key for key in keys if one_parts.get(key) != other_parts.get(key)]
     return f"the same tokens, but another {' and '.join(changed)}"
 
 

@@ -17,15 +17,18 @@ from ketchup_cli.errors import ModelError
 from ketchup_cli.spec import canonical
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from ketchup_cli.signals import Batch
 
 Kind = Literal["encoder-decoder", "decoder-only"]
 Precision = Literal["float32", "bfloat16"]
 
-PROBE_TOLERANCE = 1e-3
+PROBE_TOLERANCE = 1e-5
 """Largest difference between our head and the model's own, relative to the largest logit."""
+
+PROBE_GAINS = (1.0, 1000.0)
+"""What the probe's states are multiplied by: a cap on logits shows only where they are large."""
 
 
 @final
@@ -120,7 +123,16 @@ class Policy:
     Example: `policy.logits(batch)` is `[B, T, vocabulary]`, aligned with `batch.tokens_BT`.
     """
 
-    def __init__(self, model: Any, tokenizer: Any, *, precision: Precision = "float32") -> None:
+    def __init__(
+        self,
+        model: Any,
+        tokenizer: Any,
+        *,
+        precision: Precision = "float32",
+        replaced: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.replaced: Mapping[str, Any] = replaced or {}
+        """Settings of the model's config that hold another value while the policy lives."""
         self.tokenizer = tokenizer
         self.kind: Kind = "encoder-decoder" if model.config.is_encoder_decoder else "decoder-only"
         self.vocabulary = len(tokenizer)
@@ -151,7 +163,7 @@ class Policy:
 
     def prompt_ids(self, texts: Sequence[str]) -> list[list[int]]:
         """Return the ids of prompts as the model reads them."""
-        ids: list[list[int]] = self.tokenizer(list(texts))["input_ids"]
+        ids = self._ids(texts)
         if self.kind == "decoder-only":
             return [row[:-1] if row and row[-1] == self.eos_id else row for row in ids]
         return ids
@@ -159,10 +171,19 @@ class Policy:
     def completion_ids(self, texts: Sequence[str]) -> list[list[int]]:
         """Return the ids of completions as the model writes them, the end token last."""
         if self.kind == "encoder-decoder":
-            ids = self.tokenizer(text_target=list(texts))["input_ids"]
+            ids = self._ids(texts, as_target=True)
         else:
-            ids = self.tokenizer(list(texts), add_special_tokens=False)["input_ids"]
+            ids = self._ids(texts, add_special_tokens=False)
         return [row if row and row[-1] == self.eos_id else [*row, self.eos_id] for row in ids]
+
+    def _ids(
+        self, texts: Sequence[str], *, as_target: bool = False, **settings: bool
+    ) -> list[list[int]]:
+        if not texts:  # tokenizers fail on an empty list
+            return []
+        role = "text_target" if as_target else "text"
+        ids: list[list[int]] = self.tokenizer(**{role: list(texts)}, **settings)["input_ids"]
+        return ids
 
     def decode(self, rows: Sequence[Sequence[int]]) -> list[str]:
         """Return the texts of id lists, special tokens left out."""
@@ -207,34 +228,35 @@ class Policy:
         """
         training = self.module.training
         self.module.eval()
-        ids = torch.tensor([[self.eos_id, self.pad_id]], device=self.device)
-        ones = torch.ones_like(ids)
         try:
-            if self.kind == "encoder-decoder":
-                full = self.model(input_ids=ids, attention_mask=ones, decoder_input_ids=ids).logits
-                states = self._states(input_ids=ids, attention_mask=ones, decoder_input_ids=ids)
-            else:
-                full = self.model(input_ids=ids, attention_mask=ones).logits
-                states = self._states(input_ids=ids, attention_mask=ones)
+            agrees = all(self._head_agrees(gain) for gain in PROBE_GAINS)
         finally:
             self.module.train(training)
-        ours = self.module.head(states)
-        scale = float(full.abs().max().clamp(min=1.0))
-        if float((ours - full).abs().max()) > PROBE_TOLERANCE * scale:
+        if not agrees:
             raise ModelError(
                 f"`{self.model.config.model_type}` changes its logits after the output layer",
                 hint="use a model whose logits are a linear map of its last hidden state",
             )
 
-    def _states(self, **inputs: Tensor) -> Tensor:
-        captured: list[Tensor] = []
-        self.module._captured = captured
+    def _head_agrees(self, gain: float) -> bool:
+        ids = torch.tensor([[self.eos_id, self.pad_id]], device=self.device)
+        inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+        if self.kind == "encoder-decoder":
+            inputs["decoder_input_ids"] = ids
+        states: list[Tensor] = []
+
+        def scale(_module: nn.Module, given: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+            states.append(given[0] * gain)
+            return (states[0],)
+
+        hook = self.model.get_output_embeddings().register_forward_pre_hook(scale)
         try:
-            self.model(**inputs)
+            full = self.model(**inputs).logits
         finally:
-            self.module._captured = None
-        states: Tensor = captured[0]
-        return states
+            hook.remove()
+        ours = self.module.head(states[0])
+        scale_of_logits = float(full.abs().max().clamp(min=1.0))
+        return float((ours - full).abs().max()) <= PROBE_TOLERANCE * scale_of_logits
 
     def _check_rows(self) -> None:
         rows = self.model.get_output_embeddings().weight.shape[0]
@@ -284,11 +306,14 @@ def _start_id(model: Any, pad_id: int) -> int:
 
 def tokenizer_parts(tokenizer: Any) -> dict[str, Any]:
     """Return what maps text to ids: pieces in order, merges, normaliser and the like."""
-    described = json.loads(tokenizer.backend_tokenizer.to_str())
-    return {key: described.get(key) for key in ("normalizer", "pre_tokenizer", "added_tokens")} | {
-        "model": described["model"],
-        "length": len(tokenizer),
-    }
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is None:  # written in Python: its class is its rules
+        parts = {"model": tokenizer.get_vocab(), "class": type(tokenizer).__name__}
+    else:
+        described = json.loads(backend.to_str())
+        names = ("normalizer", "pre_tokenizer", "added_tokens", "model")
+        parts = {name: described.get(name) for name in names}
+    return {**parts, "length": len(tokenizer)}
 
 
 def fingerprint(tokenizer: Any) -> str:
