@@ -88,6 +88,13 @@ def test_a_dry_run_shows_the_plan_and_touches_nothing(ketchup, folder):
     assert not (folder / "runs").exists()
 
 
+def test_a_dry_run_of_what_is_done_gives_no_name(ketchup, corpus, folder):
+    del corpus
+    ketchup(*IMPORT, "--name", "second", "--dry-run")
+
+    assert set(find.names(Store.open(folder / "runs"))) == {"words"}
+
+
 def test_a_dry_run_prints_the_id_the_real_run_will_have(ketchup):
     dry = ketchup(*IMPORT, "--dry-run")
     real = ketchup(*IMPORT)
@@ -263,7 +270,12 @@ def test_termination_ends_with_143_and_lets_the_lock_go(folder):
     )
 
     killed = subprocess.run(
-        [sys.executable, "slow.py"], cwd=folder, capture_output=True, text=True, check=False
+        [sys.executable, "slow.py"],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
     )
 
     assert killed.returncode == 143
