@@ -11,11 +11,11 @@ K = 1 is LLMR. A larger K keeps one later term in K: less variance, less pressur
 some bias. For K beyond the end each token earns its own q only, and with entropy 1 the gradient
 is that of the reverse KL at every step.
 
-Source: Fan et al. 2025, arXiv 2504.19024. Differs by default, because it does better here: the
-softmax value, the student's own expectation as baseline, weights of unit size; presets `paper` and
-`released` give the paper's settings and those of its released code. Two things that code does are
-not offered, for they change what is optimised: the weight by the bare probability of the token
-(no behaviour policy below it), and greedy rollouts made random by dropout alone.
+Source: Fan et al. 2025, arXiv 2504.19024. Differs by default: the softmax value, the student's own
+expectation as baseline, weights of unit size. The presets `paper` and `released` give the paper's
+settings and those of its released code. Two things that code does are not offered, for they change
+what is optimised: the weight by the bare probability of the token (no behaviour policy below it),
+and greedy rollouts made random by dropout alone.
 """
 
 from __future__ import annotations
@@ -67,7 +67,14 @@ _PLAIN: Mapping[str, Any] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepReturn(Objective):
-    """Policy gradient with a return that only the subclass knows."""
+    """Policy gradient whose return only the subclass knows.
+
+    Invariant: every baseline but `batch` leaves the expected gradient as it is; clipping does not.
+
+    Metrics: `reward` r_t; `return`, the sum of q_t - v_t over a completion; `k_step_advantage`, the
+    K-step return less the value of its state; `advantage`, the weight before scale, normalisation
+    and clipping of it; `entropy`; `ratio` where importance weights are on.
+    """
 
     value: Literal["max", "softmax", "lse"] = "softmax"
     """Value of a state: the largest teacher logit, its expectation, or the log-sum-exp."""
@@ -106,22 +113,22 @@ class StepReturn(Objective):
         )
 
     @abstractmethod
-    def gain(self, q_BT: Tensor, v_BT: Tensor, mask_BT: Tensor) -> Tensor:
+    def advantages(self, q_BT: Tensor, v_BT: Tensor, mask_BT: Tensor) -> Tensor:
         """Return the return at every step, less the value of its own state."""
 
     def __call__(self, inputs: Inputs) -> TokenLoss:
         """Return the policy-gradient loss of every token: returns, advantages, gradient."""
         teacher, mask_BT = teacher_of(inputs), inputs.batch.mask_BT
         q_BT, v_BT = teacher.taken_BT.detach(), self._value(teacher).detach()
-        gain_BT = self.gain(q_BT, v_BT, mask_BT)
-        advantage_BT = self._advantage(gain_BT, v_BT, inputs)
+        own_BT = self.advantages(q_BT, v_BT, mask_BT)
+        advantage_BT = self._advantage(own_BT, v_BT, inputs)
         weight_BT, ratio = self._weight(advantage_BT, inputs)
         loss_BT = F.policy_gradient(inputs.student.logp_taken_BT, weight_BT)
         loss_BT, entropy_BT = self._with_entropy(loss_BT, inputs.student.logits_BTV)
         metrics = {
             "reward": F.induced_rewards(q_BT, v_BT, mask_BT),
             "return": F.zero_padding(q_BT - v_BT, mask_BT).sum(dim=1),
-            "k_step_return": gain_BT,
+            "k_step_advantage": own_BT,
             "advantage": advantage_BT,
             "entropy": entropy_BT,
             **ratio,
@@ -133,10 +140,10 @@ class StepReturn(Objective):
             return teacher.best_BT
         return teacher.expected_BT if self.value == "softmax" else teacher.lse_BT
 
-    def _advantage(self, gain_BT: Tensor, v_BT: Tensor, inputs: Inputs) -> Tensor:
+    def _advantage(self, own_BT: Tensor, v_BT: Tensor, inputs: Inputs) -> Tensor:
         """Return the weight less its baseline; both forms agree where the baseline knows q."""
         batch = inputs.batch
-        w_BT = gain_BT if self.form == "adv" else gain_BT + v_BT
+        w_BT = own_BT if self.form == "adv" else own_BT + v_BT
         if self.clip_stage == "return":
             w_BT = F.clip(w_BT, self.clip)
         if self.baseline == "batch":
@@ -201,6 +208,6 @@ class Ketchup(StepReturn):
         StepReturn.__post_init__(self)
         check_range("k", self.k, low=1)
 
-    def gain(self, q_BT: Tensor, v_BT: Tensor, mask_BT: Tensor) -> Tensor:
+    def advantages(self, q_BT: Tensor, v_BT: Tensor, mask_BT: Tensor) -> Tensor:
         """Return the K-step return at every step, less the value of its own state."""
         return F.k_step_advantages(q_BT, v_BT, mask_BT, k=self.k, ending=self.ending)

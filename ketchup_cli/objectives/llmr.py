@@ -49,6 +49,6 @@ class Llmr(StepReturn):
         },
     }
 
-    def gain(self, q_BT: Tensor, v_BT: Tensor, mask_BT: Tensor) -> Tensor:
+    def advantages(self, q_BT: Tensor, v_BT: Tensor, mask_BT: Tensor) -> Tensor:
         """Return the sum of all rewards to come, less the value of the state."""
         return F.k_step_advantages(q_BT, v_BT, mask_BT, k=1)

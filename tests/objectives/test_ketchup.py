@@ -112,7 +112,7 @@ def test_the_metrics_of_two_tokens_worked_by_hand():
 
     assert metrics["reward"].tolist() == [[1.0, 3.0]]
     assert metrics["return"].tolist() == [-2.0]
-    assert metrics["k_step_return"].tolist() == [[-2.0, -1.0]]
+    assert metrics["k_step_advantage"].tolist() == [[-2.0, -1.0]]
     assert metrics["advantage"].tolist() == [[2.0, 1.0]]
     assert metrics["ratio"].tolist() == [pytest.approx([3.0, 0.5])]
     assert metrics["entropy"].tolist() == [pytest.approx([1.386294, 1.386294])]
