@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, final
 
 import torch
 from torch import Tensor
 
-from ketchup_cli import functional as F
 from ketchup_cli.errors import DataError, ModelError, NonFiniteError
+from ketchup_cli.functional.logprobs import (
+    Statistics,
+    expectation,
+    teacher_statistics,
+    top_entries,
+)
 
 if TYPE_CHECKING:
-    from ketchup_cli.functional.logprobs import Statistics
     from ketchup_cli.models.policy import Policy
     from ketchup_cli.signals import Batch
 
 CHUNK_TOKENS = 512
+
+CPU_CHUNK_BYTES, CPU_CHUNK_TOKENS = 1 << 24, 128
+"""On a CPU a chunk need not be larger than the first, unless it would hold fewer tokens than the
+second: a matrix product gains nothing from more rows, and what is small stays near the core."""
 
 CACHE_BYTES = 1 << 20
 """Logits reduced at once on a CPU: a block that stays in the core's own cache is read and written
@@ -72,12 +80,15 @@ def score(policy: Policy, batch: Batch, request: Request) -> Reduced:
         request: what is wanted.
 
     Raises:
+        DataError: there is no completion token.
         ModelError: the policy is in training mode, so dropout would change its numbers.
         NonFiniteError: a logit is NaN or infinite; the message names example and step.
     """
     if policy.module.training:
         raise ModelError("the teacher is in training mode", hint="call `policy.module.eval()`")
     places_N = batch.mask_BT.flatten().nonzero()[:, 0]
+    if not len(places_N):
+        raise DataError("a batch without a single completion token", hint="drop empty completions")
     hidden_NH = policy.hidden(batch).flatten(0, 1)[places_N]
     collector = _Collector(batch, places_N, request, vocabulary=policy.vocabulary)
     visit_blocks(policy, hidden_NH, chunk_tokens=request.chunk_tokens, visit=collector.visit)
@@ -97,6 +108,9 @@ def visit_blocks(
 
     One chunk of logits is computed at a time and shown block by block.
     """
+    if hidden_NH.device.type == "cpu":
+        enough = max(CPU_CHUNK_TOKENS, CPU_CHUNK_BYTES // (4 * policy.vocabulary))
+        chunk_tokens = min(chunk_tokens, enough)
     for start in range(0, hidden_NH.shape[0], chunk_tokens):
         # the chunk lives in the callee's frame alone, so it is gone before the next one is made
         _visit_chunk(policy.head(hidden_NH[start : start + chunk_tokens]), start, visit)
@@ -114,7 +128,7 @@ def _visit_chunk(logits_NV: Tensor, first: int, visit: Callable[[slice, Tensor],
 
 @final
 class _Collector:
-    """Keeps what the request wants of each block; blocks come in order."""
+    """Fills one column per number with what the request wants of each block."""
 
     def __init__(
         self, batch: Batch, places_N: Tensor, request: Request, *, vocabulary: int
@@ -122,9 +136,12 @@ class _Collector:
         self.places_N = places_N
         self.tokens_N = batch.tokens_BT.flatten()[places_N]
         self.request = request
-        self.statistics: list[Statistics] = []
-        self.entries: list[tuple[Tensor, Tensor, Tensor]] = []
-        self.student_expected: list[Tensor] = []
+        # columns are made before any logits: a small tensor kept from every block would sit in the
+        # gap its chunk leaves in memory, and the next chunk would need a new place
+        self.columns = {
+            name: torch.empty((len(places_N), *shape), dtype=dtype, device=places_N.device)
+            for name, (dtype, shape) in _columns(request).items()
+        }
         self.dense_BTV: Tensor | None = None
         if request.dense:
             shape = (*batch.tokens_BT.shape, vocabulary)
@@ -133,48 +150,63 @@ class _Collector:
     def visit(self, which: slice, logits_NV: Tensor) -> None:
         """Reduce the logits of the tokens `which`."""
         request = self.request
-        statistics = F.teacher_statistics(
+        statistics = teacher_statistics(
             logits_NV, self.tokens_N[which], temperatures=request.temperatures
         )
-        self.statistics.append(statistics)
+        self._keep(which, **{name: getattr(statistics, name) for name in STATISTICS})
         if request.top:
-            entries = F.top_entries(
+            ids_NM, gaps_NM, tail_NK = top_entries(
                 logits_NV,
                 m=request.top,
                 lse_NK=statistics.lse_NK,
                 temperatures=request.temperatures,
             )
-            self.entries.append(entries)
+            self._keep(which, ids_NM=ids_NM, gaps_NM=gaps_NM, tail_NK=tail_NK)
         if request.student_logits_BTV is not None:
             student_NV = request.student_logits_BTV.detach().flatten(0, 1)[self.places_N[which]]
-            self.student_expected.append(F.expectation(logits_NV, student_NV))
+            self._keep(which, student_expected_N=expectation(logits_NV, student_NV))
         if self.dense_BTV is not None:
             self.dense_BTV.flatten(0, 1)[self.places_N[which]] = logits_NV
 
+    def _keep(self, which: slice, **values: Tensor) -> None:
+        for name, value in values.items():
+            self.columns[name][which] = value
+
     def result(self) -> Reduced:
-        """Return everything collected, in one piece."""
+        """Return everything collected."""
+        columns = self.columns
         return Reduced(
             places_N=self.places_N,
-            statistics=joined(self.statistics),
-            entries=_columns(self.entries) if self.entries else None,
-            student_expected_N=torch.cat(self.student_expected) if self.student_expected else None,
+            statistics=Statistics(**{name: columns[name] for name in STATISTICS}),
+            entries=(
+                (columns["ids_NM"], columns["gaps_NM"], columns["tail_NK"])
+                if self.request.top
+                else None
+            ),
+            student_expected_N=columns.get("student_expected_N"),
             dense_BTV=self.dense_BTV,
         )
 
 
-def joined(parts: Sequence[Statistics]) -> Statistics:
-    """Return the statistics of several blocks of tokens as those of one list."""
-    if not parts:
-        raise DataError("a batch without a single completion token", hint="drop empty completions")
-    return F.Statistics(**{
-        field.name: torch.cat([getattr(part, field.name) for part in parts])
-        for field in fields(parts[0])
-    })
+STATISTICS = tuple(field.name for field in fields(Statistics))
 
 
-def _columns(parts: Sequence[tuple[Tensor, Tensor, Tensor]]) -> tuple[Tensor, Tensor, Tensor]:
-    ids, gaps, tails = zip(*parts, strict=True)
-    return torch.cat(ids), torch.cat(gaps), torch.cat(tails)
+def _columns(request: Request) -> dict[str, tuple[torch.dtype, tuple[int, ...]]]:
+    """Return dtype and shape, per token, of all a request keeps."""
+    temperatures = len(request.temperatures)
+    sizes = {"N": (), "NK": (temperatures,), "NM": (request.top,)}
+    names = [*STATISTICS]
+    if request.top:
+        names += ["ids_NM", "gaps_NM", "tail_NK"]
+    if request.student_logits_BTV is not None:
+        names += ["student_expected_N"]
+    return {
+        name: (
+            torch.int32 if name == "ids_NM" else torch.float32,
+            sizes[name.rpartition("_")[2]],
+        )
+        for name in names
+    }
 
 
 def _check_finite(policy: Policy, batch: Batch, reduced: Reduced) -> None:
