@@ -62,6 +62,14 @@ def test_leave_one_out_of_samples_worked_by_hand():
     assert baseline_BT.tolist() == [[3.0, 4.5], [5.0, 1.5], [4.0, 0.0]]
 
 
+def test_a_sample_without_tokens_does_not_count_among_the_others():
+    w_BT = torch.tensor([[6.0], [2.0], [torch.nan]])
+
+    baseline_BT = F.leave_one_out(w_BT, torch.tensor([[1], [1], [0]]), torch.zeros(3))
+
+    assert baseline_BT.tolist() == [[2.0], [6.0], [0.0]]
+
+
 def test_a_prompt_s_only_sample_has_no_baseline():
     baseline_BT = F.leave_one_out(weights(), MASK_BT, GROUP_B)
 
