@@ -12,6 +12,7 @@ from ketchup_cli.errors import ModelError, NotFound, SpecError
 from ketchup_cli.spec import Spec
 from ketchup_cli.stages import STAGES, Role, Stage
 from ketchup_cli.store import find
+from ketchup_cli.store.digest import MANIFEST
 from ketchup_cli.store.find import Artifact, Input
 from ketchup_cli.store.layout import Store
 
@@ -114,18 +115,17 @@ class Place:
     def lookup(self, text: str, role: Role, *, from_flag: bool) -> Input:
         """Return the input that `text` names for a role.
 
-        An artifact wins over a folder of the same name; `./NAME` is always the folder.
-
         Raises:
             NotFound: no artifact, folder or hub model of that name.
+            SpecError: there are both an artifact and another folder of that name.
         """
         base = Path() if from_flag else self.project.folder
-        looks_like_path = text.startswith((".", "/", "~")) or text.endswith("/")
-        if not looks_like_path:
-            artifact = self._artifact(text, role)
-            if artifact is not None:
-                return artifact
         folder = base / Path(text).expanduser()
+        looks_like_path = text.startswith((".", "/", "~")) or text.endswith("/")
+        artifact = None if looks_like_path else self._artifact(text, role)
+        if artifact is not None:
+            _refuse_two_meanings(text, artifact, folder)
+            return artifact
         if folder.is_dir():
             return find.folder_input(folder, role.name, kind=role.kind)
         if role.kind == "model" and not looks_like_path and HUB_ID.fullmatch(text):
@@ -151,6 +151,19 @@ class Place:
         )
         found = find.folder_input(folder, role.name, kind=role.kind)
         return replace(found, label=f"{name}@{commit}")
+
+
+def _refuse_two_meanings(text: str, artifact: Input, folder: Path) -> None:
+    """Refuse a name that is an artifact and, with other content, a folder of the same kind."""
+    sign = "config.json" if artifact.kind == "model" else MANIFEST
+    if not (folder / sign).is_file():
+        return
+    if find.folder_input(folder, artifact.role, kind=artifact.kind).digest != artifact.digest:
+        raise SpecError(
+            f"`{text}` is both the artifact {artifact.label} and the folder `{folder}`, which"
+            " differ",
+            hint=f"./{text} is the folder, {artifact.label} the artifact",
+        )
 
 
 def fetch(name: str, revision: str | None, *, pins: Path, download: bool) -> tuple[Path, str]:

@@ -1,10 +1,12 @@
 import hashlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
@@ -91,6 +93,26 @@ def test_a_folder_that_is_not_there_is_no_hub_id(folder):
         )
 
 
+def test_a_name_with_two_meanings_is_refused(ketchup, corpus, folder):
+    del corpus
+    shutil.copytree(ketchup("path", "words").out.strip(), folder / "words")
+    (folder / "words" / "train.jsonl").chmod(0o644)
+    (folder / "words" / "train.jsonl").write_text("", encoding="utf-8")
+
+    result = ketchup("new-model", "--dry-run")
+
+    assert result.code == 2
+    assert "`words` is both the artifact words@1 and the folder `words`" in result.err
+    assert "hint: ./words is the folder, words@1 the artifact" in result.err
+
+
+def test_a_folder_that_is_a_copy_of_the_artifact_is_no_second_meaning(ketchup, corpus, folder):
+    del corpus
+    shutil.copytree(ketchup("path", "words").out.strip(), folder / "words")
+
+    assert ketchup("new-model", "--dry-run").code == 0
+
+
 def test_a_role_the_settings_do_not_use_is_not_looked_up(ketchup, corpus, folder):
     del ketchup, corpus
     model_folder(folder / "teacher")
@@ -134,10 +156,12 @@ def test_a_role_without_any_name_is_an_error(folder):
 class Hub(BaseHTTPRequestHandler):
     """Answers as much of the hub's protocol as a download of one small model takes."""
 
+    main = COMMIT
+
     def do_GET(self) -> None:
         path = self.path.partition("?")[0]
         if path == "/api/models/org/tiny/revision/main":
-            self.answer(json.dumps({"id": "org/tiny", "sha": COMMIT, "siblings": []}).encode())
+            self.answer(json.dumps({"id": "org/tiny", "sha": self.main, "siblings": []}).encode())
         elif path == f"/api/models/org/tiny/tree/{COMMIT}":
             self.answer(json.dumps([tree_entry(*item) for item in HUB_FILES.items()]).encode())
         elif path.removeprefix(f"/org/tiny/resolve/{COMMIT}/") in HUB_FILES:
@@ -167,9 +191,21 @@ def tree_entry(path: str, content: bytes) -> dict[str, object]:
     return {"type": "file", "path": path, "size": len(content), "oid": oid}
 
 
+class MovedHub(Hub):
+    """The same hub after somebody pushed to the branch."""
+
+    main = COMMIT[::-1]
+
+
 @pytest.fixture
 def hub() -> Iterator[str]:
-    server = HTTPServer(("127.0.0.1", 0), Hub)
+    with serving(Hub) as address:
+        yield address
+
+
+@contextmanager
+def serving(kind: type[Hub]) -> Iterator[str]:
+    server = HTTPServer(("127.0.0.1", 0), kind)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     yield f"http://127.0.0.1:{server.server_port}"
@@ -217,10 +253,17 @@ def test_a_hub_model_is_fetched_without_code_and_pickles(folder, hub):
 def test_a_hub_id_without_a_revision_keeps_its_first_commit(folder, hub):
     first = fetch(folder, hub)
 
-    again = fetch(folder, "http://127.0.0.1:9")
+    with serving(MovedHub) as address:
+        again = fetch(folder, address)
 
     assert again.returncode == 0, again.stderr
     assert again.stdout == first.stdout
+
+
+def test_a_fetched_hub_model_needs_no_network(folder, hub):
+    first = fetch(folder, hub)
+
+    assert fetch(folder, "http://127.0.0.1:9").stdout == first.stdout
 
 
 def test_a_hub_out_of_reach_names_the_two_alternatives(folder):
