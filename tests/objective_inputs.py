@@ -69,6 +69,7 @@ def teacher_signal(
         temperature=tau,
         student_expected_BT=F.expectation(flat_NV, student_BTV.detach().flatten(0, 1)).view(shape),
         top=TopEntries(ids_BTM=ids, gaps_BTM=gaps, tail_BT=tail[..., 0]),
+        dense_BTV=logits_BTV if needs is not None and needs.teacher == "dense" else None,
     )
 
 
