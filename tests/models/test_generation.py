@@ -260,12 +260,12 @@ def test_settings_of_the_folder_do_not_change_how_text_is_drawn() -> None:
     assert policy.model.generation_config is settings
 
 
-def test_a_language_forced_by_the_folder_comes_first_in_generated_text() -> None:
+@pytest.mark.parametrize("method", ["greedy", "beam", "sample"])
+def test_a_language_forced_by_the_folder_comes_first_in_generated_text(method: str) -> None:
     policy = eager("bart")
     policy.model.generation_config.forced_bos_token_id = 17
-    found = generate(
-        policy, prompts(policy), DecodingSpec(max_new_tokens=4), seed=0, tokens_per_batch=4000
-    )
+    decoding = DecodingSpec(method=method, max_new_tokens=4)
+    found = generate(policy, prompts(policy), decoding, seed=0, tokens_per_batch=4000)
 
     assert {item.tokens[0] for item in found} == {17}
 
