@@ -1,6 +1,6 @@
 """Print one line a model: scores with intervals, size, speed; then where everything lies.
 
-    python table.py NAME...     reads the artifacts NAME-test (generations) and NAME-scores
+python table.py NAME...     reads the artifacts NAME-test (generations) and NAME-scores
 """
 
 import json

@@ -30,9 +30,7 @@ def reference_rows(policy: Policy, examples: Sequence[Example], limits: Limits) 
     return encode_pairs(policy, examples, [example.references[0] for example in examples], limits)
 
 
-def of_examples(
-    generations: Sequence[Generation], examples: Sequence[Example]
-) -> list[Generation]:
+def of_examples(generations: Sequence[Generation], examples: Sequence[Example]) -> list[Generation]:
     """Return the generations that answer one of these examples, in their own order."""
     wanted = {example.id for example in examples}
     return [generation for generation in generations if generation.id in wanted]
