@@ -286,8 +286,8 @@ def _report_json(folder: Path, report: "Report") -> dict[str, Any]:
 
 COMMANDS: o.Commands = (
     ("ls", ls, "ketchup ls"),
-    ("show", show, "ketchup show student --tree"),
-    ("path", path, "ketchup path student"),
-    ("lineage", lineage, "ketchup lineage student"),
+    ("show", show, "ketchup show kl-student --tree"),
+    ("path", path, "ketchup path kl-student"),
+    ("lineage", lineage, "ketchup lineage ketchup-student"),
     ("verify", verify, "ketchup verify"),
 )

@@ -10,17 +10,17 @@ from ketchup_cli.errors import SpecError
 from ketchup_cli.spec import Table
 
 EXAMPLES: Mapping[str, str] = {
-    "corpus": "ketchup corpus --train train.jsonl --dev dev.jsonl --test test.jsonl",
+    "corpus": "ketchup corpus --train data/train.jsonl.gz --dev data/dev.jsonl.gz",
     "new-model": "ketchup new-model --set layers=2 --set width=128 --name fresh",
-    "shrink": "ketchup shrink --set encoder=2 --set decoder=1",
-    "train": "ketchup train --set updates=1000 --name trained",
+    "shrink": "ketchup shrink --set encoder=2 --set decoder=1 --name smaller",
+    "train": "ketchup train --set updates=100 --name trained",
     "cache-teacher": "ketchup cache-teacher",
-    "seqkd": "ketchup seqkd --set decoding.beams=4",
+    "seqkd": "ketchup seqkd",
     "distill": "ketchup distill --k 4",
-    "generate": "ketchup generate --model student --split test",
-    "score": "ketchup score",
+    "generate": "ketchup generate --model kl-student --split test",
+    "score": "ketchup score --generations kl-student-test",
 }
-"""A line for each stage that runs as printed, in a folder whose `ketchup.toml` names the roles."""
+"""A line for each stage that runs as printed in examples/en-nl, once its pipeline has."""
 
 _NEXT: Mapping[str, str] = {
     "corpus": "ketchup new-model, or ketchup shrink",
