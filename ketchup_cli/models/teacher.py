@@ -236,21 +236,6 @@ class CachedTeacher(Teacher):
             self._signal(columns, places_N, batch.tokens_BT.shape, needs), batch.tokens_BT.device
         )
 
-    def check_tokenizer(self, fingerprint: str) -> None:
-        """Refuse a student whose ids mean other text than the cache's.
-
-        Raises:
-            MismatchError: with both fingerprints.
-        """
-        held = self.cache.meta.layout.tokenizer
-        if fingerprint != held:
-            raise MismatchError(
-                f"teacher cache `{self.name}` was made with tokenizer `{held[7:15]}`; the student's"
-                f" is `{fingerprint[7:15]}`",
-                hint="use a student of the teacher's family, or `ketchup seqkd`, which needs only"
-                " text",
-            )
-
     def _check_source(self, batch: Batch) -> None:
         completions = self.cache.meta.completions
         if batch.source != SOURCES[completions]:
