@@ -7,7 +7,7 @@ from typing import final
 
 from ketchup_cli.corpora.rows import Problem, Reason, Row
 from ketchup_cli.errors import SpecError
-from ketchup_cli.spec import unknown
+from ketchup_cli.spec import nearest, unknown
 from ketchup_cli.specs import CorpusSpec
 
 PROMPT = "prompt"
@@ -47,7 +47,9 @@ class Template:
         fields = spec.reference_field
         names = (fields,) if isinstance(fields, str) else fields
         if not names:
-            raise SpecError("`reference_field` names no field", hint="--reference-field reference")
+            raise SpecError(
+                "`reference_field` names no field", hint="--set reference_field=reference"
+            )
         return cls(
             pieces=_parse(spec.template, prompt_field=spec.prompt_field),
             prompt_field=spec.prompt_field,
@@ -72,11 +74,18 @@ class Template:
         Raises:
             SpecError: with the nearest three names.
         """
+        names = [str(key) for key in row.fields]
         for name in self.prompt_fields + self.reference_fields:
             if _look_up(row.fields, name) is _ABSENT:
-                flag = "--reference-field" if name in self.reference_fields else "--prompt-field"
-                names = [str(key) for key in row.fields]
-                raise unknown(f"a field of `{owner}`", name, names, hint=f"{flag} NAME")
+                hint = self._remedy(name, (nearest(name, names, count=1) or names or ["NAME"])[0])
+                raise unknown(f"a field of `{owner}`", name, names, hint=hint)
+
+    def _remedy(self, name: str, instead: str) -> str:
+        if name in self.reference_fields:
+            return f"--set reference_field={instead}"
+        if name == self.prompt_field:
+            return f"--set prompt_field={instead}"
+        return f"write `{{{instead}}}` in `template`"
 
     def apply(self, row: Row) -> Texts | Problem:
         """Return the texts of a row, or why it has none."""

@@ -8,14 +8,14 @@ Inputs by role:
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from ketchup_cli.corpora.hub import parts, split_name
 from ketchup_cli.corpora.imports import Source, Tally, read_examples
 from ketchup_cli.corpora.readers import format_of
 from ketchup_cli.corpora.splits import split_order
-from ketchup_cli.corpora.template import Template
+from ketchup_cli.corpora.template import PROMPT, Template
 from ketchup_cli.errors import SpecError
 from ketchup_cli.reporting import Reporter
 from ketchup_cli.specs import CorpusSpec
@@ -34,15 +34,16 @@ def plan(spec: CorpusSpec, inputs: Mapping[str, Input]) -> tuple[tuple[str, str]
         SpecError: roles, formats, template or field names that make no sense.
     """
     template = Template.of(spec)
-    lines = [
-        (role, f"{input.label} ({_size(input)})")
-        for role, input in ((role, inputs[role]) for role in _role_order(inputs))
-    ]
+    lines: list[tuple[str, str]] = []
     if not inputs:
         lines.append((DATASET, _hub_name(spec)))
-    elif DATASET not in inputs:
-        sources(spec, inputs)
-    lines.append(("prompt", f"{spec.template} with {', '.join(template.prompt_fields)}"))
+    elif DATASET in inputs:
+        lines.append((DATASET, "all splits of the folder"))
+    else:
+        lines += [(source.split, _files_told(source)) for source in sources(spec, inputs)]
+    fields = ", ".join(template.prompt_fields)
+    plain = spec.template == f"{{{PROMPT}}}"
+    lines.append(("prompt", fields if plain else f"{spec.template!r} from {fields}"))
     lines.append(("references", ", ".join(template.reference_fields)))
     lines.append(("bad rows", spec.bad_rows))
     return tuple(lines)
@@ -199,12 +200,5 @@ def _told(tally: Tally) -> str:
     return text
 
 
-def _role_order(roles: Sequence[str] | Mapping[str, Input]) -> list[str]:
-    order = split_order({role.partition(".")[0] for role in roles})
-    return sorted(roles, key=lambda role: (order.index(role.partition(".")[0]), role))
-
-
-def _size(input: Input) -> str:
-    if input.path.is_dir():
-        return "folder"
-    return f"{input.path.stat().st_size / 2**20:.1f} MiB"
+def _files_told(source: Source) -> str:
+    return f"{source.format}, {sum(path.stat().st_size for path in source.files):,} bytes"

@@ -1,3 +1,5 @@
+from typing import Any
+
 import pytest
 
 from ketchup_cli.corpora.rows import Problem, Row
@@ -111,3 +113,22 @@ def test_an_unknown_field_is_refused_with_the_nearest_names() -> None:
 
     with pytest.raises(SpecError, match=r"`scr` is not a field of `x\.jsonl`; nearest: `src`"):
         template.check_fields(row, owner="x.jsonl")
+
+
+@pytest.mark.parametrize(
+    ("changes", "hint"),
+    [
+        ({"prompt_field": "scr"}, "--set prompt_field=src"),
+        ({"reference_field": "tgd"}, "--set reference_field=tgt"),
+        ({"template": "{prompt} {scr}"}, "write `{src}` in `template`"),
+    ],
+    ids=["prompt", "reference", "template"],
+)
+def test_the_hint_for_an_unknown_field_sets_the_nearest(changes: dict[str, Any], hint: str) -> None:
+    template = Template.of(
+        CorpusSpec(**{"prompt_field": "src", "reference_field": "tgt"} | changes)
+    )
+
+    with pytest.raises(SpecError) as caught:
+        template.check_fields(Row("line 1", {"src": "a", "tgt": "b"}), owner="x")
+    assert caught.value.hint == hint
