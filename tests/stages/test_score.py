@@ -189,3 +189,13 @@ def test_every_metric_is_noted_with_its_signature(tmp_path: Path) -> None:
     scores = json.loads((artifact.path / "scores.json").read_bytes())
     notes = dict(reporter.notes)
     assert all(row["signature"] in notes[row["metric"]] for row in scores)
+
+
+def test_where_only_the_first_examples_were_answered_only_those_are_scored(tmp_path: Path) -> None:
+    inputs = make_inputs(
+        tmp_path, [generation("b"), generation("a")], spec={"split": "test", "examples": 2}
+    )
+
+    artifact = build_scores(tmp_path, inputs)
+
+    assert artifact.manifest.summary["examples"] == 2
