@@ -256,7 +256,8 @@ class Policy:
             hook.remove()
         ours = self.module.head(states[0])
         scale_of_logits = float(full.abs().max().clamp(min=1.0))
-        return float((ours - full).abs().max()) <= PROBE_TOLERANCE * scale_of_logits
+        # not `<=`: NaN among the weights is no other head, and is named where a batch meets it
+        return not float((ours - full).abs().max()) > PROBE_TOLERANCE * scale_of_logits
 
     def _check_rows(self) -> None:
         rows = self.model.get_output_embeddings().weight.shape[0]
