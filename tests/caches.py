@@ -1,13 +1,21 @@
 """Teacher caches for tests, made by the stage itself in a store of their own."""
 
+import json
 from pathlib import Path
 from typing import Any
 
+import msgspec
+import tiny
+import torch
+from safetensors.torch import load_file
+
 from ketchup_cli.corpora import read_split
 from ketchup_cli.models.encode import Limits, Row
+from ketchup_cli.models.load import load_policy
 from ketchup_cli.models.policy import Policy
 from ketchup_cli.models.sources import reference_rows
-from ketchup_cli.reporting import Reporter, SilentReporter
+from ketchup_cli.records import Example, Generation
+from ketchup_cli.reporting import Reporter, SilentProgress, SilentReporter
 from ketchup_cli.spec import to_table
 from ketchup_cli.specs import CacheTeacherSpec
 from ketchup_cli.stages import cache_teacher
@@ -57,3 +65,67 @@ def make_cache(
 def rows_of(policy: Policy, corpus: Path, split: str = "train") -> tuple[Row, ...]:
     """Return the rows training would make of a split's references."""
     return reference_rows(policy, read_split(corpus, split), LIMITS).rows
+
+
+def make_inputs(folder: Path, family: str, *, train: int) -> dict[str, Input]:
+    """Make a teacher of one family, a corpus, and pseudo-targets that are not its references."""
+    corpus = tiny.make_corpus(folder / "corpus", train=train)
+    teacher = tiny.make_policy_folder(folder / "teacher", family)
+    policy = load_policy(teacher)
+    write_pseudo_targets(folder / "texts", read_split(corpus, "train"), eos=policy.eos_id)
+    return inputs_of(teacher, corpus, folder / "texts")
+
+
+def write_pseudo_targets(folder: Path, examples: list[Example], *, eos: int) -> None:
+    """Write two texts for every third example: one that ended, one that was cut."""
+    folder.mkdir()
+    rows: list[Generation] = []
+    for number, example in enumerate(examples[::3]):
+        body = (7, 7 + number, 9)
+        ended = Generation(id=example.id, text="", tokens=(*body, eos), stop="eos", logp=-1.0)
+        cut = msgspec.structs.replace(ended, sample=1, tokens=body, stop="length")
+        rows += [ended, cut]
+    content = b"".join(msgspec.json.encode(row) + b"\n" for row in rows)
+    (folder / "pseudo-targets.jsonl").write_bytes(content)
+
+
+def shard_tensors(artifact: Artifact) -> list[dict[str, torch.Tensor]]:
+    return [load_file(path) for path in sorted(artifact.path.glob("*.safetensors"))]
+
+
+def report_of(artifact: Artifact) -> dict[str, Any]:
+    report: dict[str, Any] = json.loads((artifact.path / "report.json").read_text())
+    return report
+
+
+class Stopped(Exception):
+    """Stands for a kill between two moments of a run."""
+
+
+class CountingReporter:
+    """Counts the rows a run has finished, and stops it after some."""
+
+    def __init__(self, *, stop_after: int = 10**9) -> None:
+        self.rows = 0
+        self.tokens = 0
+        self.done = 0
+        self.stop_after = stop_after
+
+    def note(self, label: str, text: str) -> None:
+        pass
+
+    def progress(self, label: str, *, total: int, unit: str, done: int = 0) -> "CountingProgress":
+        del label, total, unit
+        self.done = done
+        return CountingProgress(self)
+
+
+class CountingProgress(SilentProgress):  # type: ignore[misc]
+    def __init__(self, reporter: CountingReporter) -> None:
+        self.reporter = reporter
+
+    def advance(self, count: int = 1, *, tokens: int = 0) -> None:
+        self.reporter.rows += count
+        self.reporter.tokens += tokens
+        if self.reporter.rows >= self.reporter.stop_after:
+            raise Stopped

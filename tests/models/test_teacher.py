@@ -14,12 +14,10 @@ from ketchup_cli.models.encode import Row, collate
 from ketchup_cli.models.load import load_policy
 from ketchup_cli.models.policy import Policy
 from ketchup_cli.models.teacher import (
-    LIVE_OFFERS,
     CachedTeacher,
     LiveTeacher,
-    check_offers,
 )
-from ketchup_cli.signals import Batch, Needs, Offers, StudentSignal, TeacherSignal
+from ketchup_cli.signals import Batch, Needs, StudentSignal, TeacherSignal
 
 TOLERANCE = 1e-5
 """Batches of another shape add float32 numbers in another order."""
@@ -27,7 +25,6 @@ TOLERANCE = 1e-5
 HALF_ULP = 2.0**-11
 """Largest relative error of a number rounded to float16."""
 
-CACHE_OFFERS = Offers(detail="top", temperatures=(1.0,), any_prefix=False)
 STATISTICS = ("taken_BT", "best_BT", "mean_BT", "lse_BT", "expected_BT")
 
 
@@ -319,52 +316,6 @@ def test_completions_of_another_source_are_refused(
 
     with pytest.raises(MismatchError, match="about references"):
         cached(home, top=6).signal(batch, Needs(teacher="top"))
-
-
-def test_a_cache_cannot_score_what_the_student_writes() -> None:
-    needs = Needs(prefixes=("student",), teacher="stats")
-
-    with pytest.raises(MismatchError, match="student's own") as raised:
-        check_offers(needs, CACHE_OFFERS, "3f9c1b2a")
-    assert raised.value.hint == "--set teacher=live"
-
-
-REFUSED = {
-    "the student's prefixes by choice": (Needs(teacher="top"), "student's own"),
-    "more detail": (Needs(teacher="dense"), "holds the largest logits; the objective asks all"),
-    "the student's expectation": (Needs(teacher="stats", student_expected=True), "student's dist"),
-    "hidden states": (Needs(teacher="stats", hidden=True), "hidden states"),
-    "another temperature": (Needs(teacher="top", temperature=0.5), "holds temperatures 1.0"),
-}
-
-
-@pytest.mark.parametrize("name", REFUSED)
-def test_needs_a_cache_cannot_meet_are_refused_in_one_sentence(name: str) -> None:
-    needs, words = REFUSED[name]
-    prefixes: Any = "student" if "by choice" in name else "data"
-
-    with pytest.raises(MismatchError, match=words) as raised:
-        check_offers(needs, CACHE_OFFERS, "3f9c1b2a", prefixes=prefixes)
-    assert raised.value.message.startswith("teacher cache `3f9c1b2a`")
-    assert raised.value.hint
-
-
-MET = {
-    "what it holds": (Needs(teacher="top"), CACHE_OFFERS),
-    "less than it holds": (Needs(teacher="stats"), CACHE_OFFERS),
-    "nothing": (Needs(prefixes=("student",), teacher="none"), CACHE_OFFERS),
-    "anything live": (
-        Needs(prefixes=("student",), teacher="dense", student_expected=True, temperature=3.0),
-        LIVE_OFFERS,
-    ),
-}
-
-
-@pytest.mark.parametrize("name", MET)
-def test_needs_that_can_be_met_pass(name: str) -> None:
-    needs, offers = MET[name]
-
-    check_offers(needs, offers, "3f9c1b2a")
 
 
 DETAILS = {

@@ -1,7 +1,4 @@
-import json
-import os
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import caches
@@ -9,17 +6,14 @@ import msgspec
 import pytest
 import tiny
 import torch
-from safetensors.torch import load_file
 
 from ketchup_cli.corpora import read_split
-from ketchup_cli.errors import DataError, MismatchError, NonFiniteError, NoSpace, SpecError
 from ketchup_cli.models.cache import read_meta
 from ketchup_cli.models.encode import collate
 from ketchup_cli.models.load import load_policy
 from ketchup_cli.models.sources import pseudo_target_rows
 from ketchup_cli.models.teacher import CachedTeacher, LiveTeacher
-from ketchup_cli.records import Example, Generation
-from ketchup_cli.reporting import SilentProgress
+from ketchup_cli.records import Generation
 from ketchup_cli.signals import Needs
 from ketchup_cli.specs import CacheTeacherSpec
 from ketchup_cli.stages import cache_teacher
@@ -33,63 +27,11 @@ COUNT = 24
 """Examples of the training split."""
 
 
-class Stopped(Exception):
-    """Stands for a kill between two moments of a run."""
-
-
-class CountingReporter:
-    """Counts the rows a run has finished, and stops it after some."""
-
-    def __init__(self, *, stop_after: int = 10**9) -> None:
-        self.rows = 0
-        self.tokens = 0
-        self.done = 0
-        self.stop_after = stop_after
-
-    def note(self, label: str, text: str) -> None:
-        pass
-
-    def progress(self, label: str, *, total: int, unit: str, done: int = 0) -> "CountingProgress":
-        del label, total, unit
-        self.done = done
-        return CountingProgress(self)
-
-
-class CountingProgress(SilentProgress):  # type: ignore[misc]
-    def __init__(self, reporter: CountingReporter) -> None:
-        self.reporter = reporter
-
-    def advance(self, count: int = 1, *, tokens: int = 0) -> None:
-        self.reporter.rows += count
-        self.reporter.tokens += tokens
-        if self.reporter.rows >= self.reporter.stop_after:
-            raise Stopped
-
-
 @pytest.fixture(scope="module", params=tiny.FAMILIES)
 def inputs(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, Input]:
-    """Return a teacher of one family, a corpus, and pseudo-targets that are not its references."""
-    folder = tmp_path_factory.mktemp(request.param)
-    corpus = tiny.make_corpus(folder / "corpus", train=COUNT)
-    teacher = tiny.make_policy_folder(folder / "teacher", request.param)
-    policy = load_policy(teacher)
-    write_pseudo_targets(folder / "texts", read_split(corpus, "train"), eos=policy.eos_id)
-    return caches.inputs_of(teacher, corpus, folder / "texts")
-
-
-def write_pseudo_targets(folder: Path, examples: list[Example], *, eos: int) -> None:
-    """Write two texts for every third example: one that ended, one that was cut."""
-    folder.mkdir()
-    rows: list[Generation] = []
-    for number, example in enumerate(examples[::3]):
-        body = (7, 7 + number, 9)
-        ended = Generation(id=example.id, text="", tokens=(*body, eos), stop="eos", logp=-1.0)
-        cut = msgspec.structs.replace(ended, sample=1, tokens=body, stop="length")
-        rows += [ended, cut]
-    content = b"".join(msgspec.json.encode(row) + b"\n" for row in rows)
-    (folder / "pseudo-targets.jsonl").write_bytes(content)
+    return caches.make_inputs(tmp_path_factory.mktemp(request.param), request.param, train=COUNT)
 
 
 @pytest.fixture(scope="module")
@@ -97,15 +39,6 @@ def plain(inputs: dict[str, Input], tmp_path_factory: pytest.TempPathFactory) ->
     """Return a cache of references made in one go."""
     root = tmp_path_factory.mktemp("plain") / "runs"
     return caches.make_cache(root, inputs, top=8, examples_per_shard=7)
-
-
-def shard_tensors(artifact: Artifact) -> list[dict[str, torch.Tensor]]:
-    return [load_file(path) for path in sorted(artifact.path.glob("*.safetensors"))]
-
-
-def report_of(artifact: Artifact) -> dict[str, Any]:
-    report: dict[str, Any] = json.loads((artifact.path / "report.json").read_text())
-    return report
 
 
 def test_a_cache_is_shards_a_meta_and_a_report(plain: Artifact) -> None:
@@ -120,7 +53,7 @@ def test_a_cache_is_shards_a_meta_and_a_report(plain: Artifact) -> None:
 
 
 def test_shards_follow_the_corpus(plain: Artifact) -> None:
-    positions = [tensors["positions"].tolist() for tensors in shard_tensors(plain)]
+    positions = [tensors["positions"].tolist() for tensors in caches.shard_tensors(plain)]
 
     assert positions == [
         list(range(7)),
@@ -132,7 +65,7 @@ def test_shards_follow_the_corpus(plain: Artifact) -> None:
 
 def test_the_summary_counts_what_the_shards_hold(plain: Artifact) -> None:
     summary = plain.manifest.summary
-    tensors = shard_tensors(plain)
+    tensors = caches.shard_tensors(plain)
     tails = torch.cat([shard["tail"][:, 0] for shard in tensors])
 
     assert summary["rows"] == COUNT
@@ -171,7 +104,7 @@ def test_how_rows_are_batched_changes_numbers_by_rounding_only(
 
     other = caches.make_cache(tmp_path / "runs", inputs, **settings)
 
-    for one, two in zip(shard_tensors(plain), shard_tensors(other), strict=True):
+    for one, two in zip(caches.shard_tensors(plain), caches.shard_tensors(other), strict=True):
         for name in ("offsets", "positions", "prompts", "tokens"):
             assert torch.equal(one[name], two[name])
         for name in ("taken", "best", "mean", "expected", "lse", "tail"):
@@ -198,7 +131,7 @@ def test_the_order_of_the_corpus_changes_numbers_by_rounding_only(
 def by_position(artifact: Artifact) -> dict[int, torch.Tensor]:
     """Return the log-sum-exps of every row."""
     found: dict[int, torch.Tensor] = {}
-    for tensors in shard_tensors(artifact):
+    for tensors in caches.shard_tensors(artifact):
         parts = tensors["lse"].split(tensors["offsets"].diff().tolist())
         found |= dict(zip(tensors["positions"].tolist(), parts, strict=True))
     return found
@@ -209,14 +142,14 @@ def test_a_run_that_was_killed_goes_on_to_the_same_bytes(
     inputs: dict[str, Input], plain: Artifact, tmp_path: Path, stop_after: int
 ) -> None:
     settings: dict[str, Any] = {"top": 8, "examples_per_shard": 7}
-    with pytest.raises(Stopped):
+    with pytest.raises(caches.Stopped):
         caches.make_cache(
             tmp_path / "runs",
             inputs,
-            reporter=CountingReporter(stop_after=stop_after),
+            reporter=caches.CountingReporter(stop_after=stop_after),
             **settings,
         )
-    second = CountingReporter()
+    second = caches.CountingReporter()
 
     resumed = caches.make_cache(tmp_path / "runs", inputs, reporter=second, **settings)
 
@@ -226,7 +159,7 @@ def test_a_run_that_was_killed_goes_on_to_the_same_bytes(
 
 
 def test_progress_counts_every_token_once(inputs: dict[str, Input], tmp_path: Path) -> None:
-    reporter = CountingReporter()
+    reporter = caches.CountingReporter()
 
     artifact = caches.make_cache(tmp_path / "runs", inputs, reporter=reporter, top=2)
 
@@ -240,7 +173,7 @@ def test_pseudo_targets_are_scored_as_the_ids_they_are(
 
     artifact = caches.make_cache(tmp_path / "runs", inputs, top=2, completions="pseudo-targets")
 
-    (tensors,) = shard_tensors(artifact)
+    (tensors,) = caches.shard_tensors(artifact)
     rows = [part.tolist() for part in tensors["tokens"].split(tensors["offsets"].diff().tolist())]
     assert rows[:4] == [[7, 7, 9, policy.eos_id], [7, 7, 9], [7, 8, 9, policy.eos_id], [7, 8, 9]]
 
@@ -268,17 +201,10 @@ def test_a_cache_of_pseudo_targets_reads_back_as_the_live_teacher(
     torch.testing.assert_close(read.taken_BT, live.taken_BT, atol=TOLERANCE, rtol=0)
 
 
-def test_pseudo_targets_of_another_split_are_refused(
-    inputs: dict[str, Input], tmp_path: Path
-) -> None:
-    with pytest.raises(MismatchError, match="belongs to no example"):
-        caches.make_cache(tmp_path / "runs", inputs, completions="pseudo-targets", split="dev")
-
-
 def test_without_entries_only_statistics_are_kept(inputs: dict[str, Input], tmp_path: Path) -> None:
     artifact = caches.make_cache(tmp_path / "runs", inputs, top=0)
 
-    (tensors,) = shard_tensors(artifact)
+    (tensors,) = caches.shard_tensors(artifact)
     assert tensors["ids"].shape[1] == 0
     assert artifact.manifest.summary["tail_mass_mean"] == 1.0
 
@@ -296,7 +222,7 @@ def test_the_report_gives_the_tail_at_every_temperature(
 ) -> None:
     artifact = caches.make_cache(tmp_path / "runs", inputs, top=4, temperatures=(1.0, 4.0))
 
-    tails = report_of(artifact)["tail_mass_mean"]
+    tails = caches.report_of(artifact)["tail_mass_mean"]
     assert list(tails) == ["1.0", "4.0"]
     # a hotter teacher leaves more to the others
     assert tails["4.0"] > tails["1.0"]
@@ -313,110 +239,6 @@ def test_shards_never_grow_past_their_bytes(
     assert len(meta.shards) > 1
     assert all(entry.tokens * meta.layout.bytes_per_token <= 3000 for entry in meta.shards)
     assert sum(entry.rows for entry in meta.shards) == COUNT
-
-
-SIZES = {"skip": (0, 1), "truncate": (1, 0)}
-
-
-@pytest.mark.parametrize("too_long", SIZES)
-def test_rows_that_are_too_long_are_counted(
-    inputs: dict[str, Input], tmp_path: Path, too_long: str
-) -> None:
-    policy = load_policy(inputs["teacher"].path)
-    lengths = [len(row.completion) for row in caches.rows_of(policy, inputs["corpus"].path)]
-    limit = sorted(lengths)[len(lengths) // 2]
-    over = sum(length > limit for length in lengths)
-
-    artifact = caches.make_cache(
-        tmp_path / "runs", inputs, top=2, max_completion_tokens=limit, too_long=too_long
-    )
-
-    report = report_of(artifact)
-    assert over > 0
-    truncated, skipped = (over * share for share in SIZES[too_long])
-    assert (report["truncated"], report["skipped"]) == (truncated, skipped)
-    assert report["rows"] == COUNT - skipped
-
-
-def test_after_skipped_rows_the_others_are_still_found(
-    inputs: dict[str, Input], tmp_path: Path
-) -> None:
-    policy = load_policy(inputs["teacher"].path)
-    rows = caches.rows_of(policy, inputs["corpus"].path)
-    limit = sorted(len(row.completion) for row in rows)[len(rows) // 2]
-    kept = [row for row in rows if len(row.completion) <= limit]
-    artifact = caches.make_cache(
-        tmp_path / "runs",
-        inputs,
-        top=2,
-        max_completion_tokens=limit,
-        too_long="skip",
-        examples_per_shard=5,
-    )
-
-    batch = collate(kept[::-1], pad_id=policy.pad_id, source="data")
-    read = CachedTeacher(artifact.path, name="short").signal(batch, Needs(teacher="stats"))
-
-    live = LiveTeacher(policy).signal(batch, Needs(teacher="stats"))
-    torch.testing.assert_close(read.lse_BT, live.lse_BT, atol=TOLERANCE, rtol=0)
-
-
-def test_a_row_that_is_too_long_is_an_error_unless_said_otherwise(
-    inputs: dict[str, Input], tmp_path: Path
-) -> None:
-    with pytest.raises(DataError, match="the limits are") as raised:
-        caches.make_cache(tmp_path / "runs", inputs, max_completion_tokens=3)
-    assert "too_long=skip" in (raised.value.hint or "")
-
-
-def test_nothing_left_to_cache_is_an_error(inputs: dict[str, Input], tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=f"all {COUNT} rows"):
-        caches.make_cache(tmp_path / "runs", inputs, max_completion_tokens=1, too_long="skip")
-
-
-BAD = {
-    "more entries than the vocabulary": ({"top": 10**6}, "vocabulary has"),
-    "a temperature twice": ({"temperatures": (1.0, 1.0)}, "name each once"),
-    "no temperature": ({"temperatures": ()}, "at least one"),
-}
-
-
-@pytest.mark.parametrize("name", BAD)
-def test_settings_that_make_no_sense_are_refused_before_any_work(
-    name: str, inputs: dict[str, Input]
-) -> None:
-    settings, words = BAD[name]
-
-    with pytest.raises(SpecError, match=words) as raised:
-        cache_teacher.plan(CacheTeacherSpec(**settings), inputs)
-    assert (raised.value.hint or "").startswith("--set")
-
-
-def test_a_teacher_of_nan_stops_the_run_and_leaves_no_shard(
-    inputs: dict[str, Input], tmp_path: Path
-) -> None:
-    policy = load_policy(inputs["teacher"].path)
-    with torch.no_grad():
-        policy.model.get_output_embeddings().weight[-1] = float("nan")
-    folder = tmp_path / "broken"
-    policy.model.save_pretrained(folder)
-    policy.tokenizer.save_pretrained(folder)
-    broken = caches.inputs_of(folder, inputs["corpus"].path)
-
-    with pytest.raises(NonFiniteError, match="not finite"):
-        caches.make_cache(tmp_path / "runs", broken)
-    assert not list((tmp_path / "runs").rglob("*.safetensors"))
-
-
-def test_a_disk_too_small_is_noticed_before_the_first_shard(
-    inputs: dict[str, Input], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(os, "statvfs", lambda _path: SimpleNamespace(f_bavail=1, f_frsize=4096))
-    reporter = CountingReporter()
-
-    with pytest.raises(NoSpace):
-        caches.make_cache(tmp_path / "runs", inputs, reporter=reporter)
-    assert reporter.rows == 0
 
 
 def test_the_plan_says_rows_tokens_bytes_and_shards(
@@ -439,8 +261,3 @@ def test_the_plan_counts_pseudo_targets_exactly(inputs: dict[str, Input]) -> Non
     ((_label, text),) = cache_teacher.plan(spec, inputs)
 
     assert "16 pseudo-targets of split train, 56 tokens -> 1 shards" in text
-
-
-def test_an_unknown_split_is_named_with_those_there_are(inputs: dict[str, Input]) -> None:
-    with pytest.raises(SpecError, match="`dev`"):
-        cache_teacher.plan(CacheTeacherSpec(split="de"), inputs)
