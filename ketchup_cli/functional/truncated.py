@@ -55,9 +55,9 @@ def kl_truncated(
     q_logits_BTV = tempered(q_logits_BTV, temperature)
     # of the kept entries only their ratio is taken from the gaps: rounded gaps would otherwise
     # leave a total mass that is not 1, and a divergence below 0
-    gaps_BTM = top.gaps_BTM.detach().to(q_logits_BTV.dtype).clamp(max=-LOGIT_FLOOR)
+    gaps_BTM = top.gaps_BTM.to(q_logits_BTV.dtype).clamp(max=-LOGIT_FLOOR)
     logp_BTM = (-gaps_BTM / temperature).log_softmax(dim=-1)
-    tail_BT = top.tail_BT.detach().to(q_logits_BTV.dtype)
+    tail_BT = top.tail_BT.to(q_logits_BTV.dtype)
     if tail == "renormalise" or top.ids_BTM.shape[-1] == q_logits_BTV.shape[-1]:
         tail_BT = torch.zeros_like(tail_BT)
     logp_BTM = logp_BTM + torch.log1p(-tail_BT)[..., None]
@@ -109,7 +109,6 @@ def _bucket_block(
     tail_N1 = tail_N[:, None]
     of_tail_N1 = torch.where(tail_N1 > 0, tail_N1 * (tail_N1.log() - logq_tail_N1), 0.0)
     p_NM = logp_NM.exp()
-    tiny = torch.finfo(mass_N1.dtype).tiny
-    slope_NV.mul_((logq_tail_N1.exp() - tail_N1) / mass_N1.clamp(min=tiny))
+    slope_NV.mul_((logq_tail_N1.exp() - tail_N1) / mass_N1)
     slope_NV.scatter_(-1, ids_NM, logq_NM.exp() - p_NM)
     return (p_NM * (logp_NM - logq_NM)).sum(dim=-1) + of_tail_N1[:, 0]

@@ -63,6 +63,11 @@ def gradient_of(objective, inputs):
     return gradient_BTV
 
 
+def differentiable(inputs):
+    """Return the inputs with every number a leaf that would take a gradient."""
+    return rebuilt(inputs, lambda x: x.detach().requires_grad_() if x.is_floating_point() else x)
+
+
 # the file
 
 
@@ -194,7 +199,7 @@ def test_the_loss_has_the_shape_it_says_and_is_at_least_float32(table):
 @every_objective
 def test_metrics_are_detached_and_shaped_like_tokens_sequences_or_a_number(table):
     objective = built(table)
-    inputs = make_inputs(needs=objective.needs)
+    inputs = differentiable(make_inputs(needs=objective.needs))
     shape = tuple(inputs.batch.mask_BT.shape)
 
     metrics = objective(inputs).metrics
@@ -206,8 +211,7 @@ def test_metrics_are_detached_and_shaped_like_tokens_sequences_or_a_number(table
 @every_objective
 def test_gradients_reach_the_student_only(table):
     objective = built(table)
-    inputs = make_inputs(needs=objective.needs)
-    leaves = rebuilt(inputs, lambda x: x.detach().requires_grad_() if x.is_floating_point() else x)
+    leaves = differentiable(make_inputs(needs=objective.needs))
 
     loss_of(objective, leaves).backward()
 

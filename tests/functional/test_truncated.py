@@ -84,6 +84,14 @@ def test_the_whole_vocabulary_gives_the_dense_divergence(tail, temperature):
     torch.testing.assert_close(actual_BT, F.kl(p_BTV, q_BTV, temperature=temperature))
 
 
+def test_rounding_leaves_no_tail_beyond_the_whole_vocabulary():
+    p_BTV, q_BTV = pair()
+    top = truncate(p_BTV, VOCABULARY)
+    rounded = replace(top, tail_BT=torch.full_like(top.tail_BT, 1e-8))
+
+    torch.testing.assert_close(F.kl_truncated(rounded, q_BTV), F.kl(p_BTV, q_BTV))
+
+
 @both_tails
 def test_the_whole_vocabulary_in_float32_is_dense_to_a_hundred_thousandth(tail):
     p_BTV, q_BTV = pair()
