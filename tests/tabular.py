@@ -6,10 +6,12 @@ A state is a prefix; token 0 ends the completion when `ends` is true, and so doe
 
 from collections.abc import Callable, Sequence
 from itertools import product
-from typing import final
+from typing import Literal, final
 
 import torch
 from torch import Tensor
+
+from ketchup_cli import functional as F
 
 END = 0
 PAD = 0
@@ -95,3 +97,30 @@ def _is_complete(tokens: tuple[int, ...], steps: int, ends: bool) -> bool:
 
 def _padded(rows: Sequence[Sequence[int]], steps: int) -> Tensor:
     return torch.tensor([[*row, *[PAD] * (steps - len(row))] for row in rows])
+
+
+def student_of(task: TabularTeacher) -> Tensor:
+    """Return a random student's table of logits, the same for the same task."""
+    return task.random(100 + task.seed)
+
+
+def values(task: TabularTeacher, offset_S: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
+    """Return q, largest v and mask along every completion, with an offset a state if given."""
+    table_SV = task.logits_SV if offset_S is None else task.logits_SV + offset_S[:, None]
+    return task.taken(table_SV), task.of_state(table_SV.amax(-1)), task.mask_NT
+
+
+def returns(
+    task: TabularTeacher,
+    k: int,
+    *,
+    ending: Literal["paper", "released"] = "paper",
+    offset_S: Tensor | None = None,
+) -> Tensor:
+    """Return the K-step returns of every completion, [N, T]."""
+    return F.k_step_returns(*values(task, offset_S), k=k, ending=ending)
+
+
+def close(actual: Tensor, expected: Tensor, tolerance: float = 1e-10) -> None:
+    """Assert equality up to the rounding of float64."""
+    torch.testing.assert_close(actual, expected, atol=tolerance, rtol=0)
