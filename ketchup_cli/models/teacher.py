@@ -27,6 +27,7 @@ from ketchup_cli.signals import (
 )
 
 if TYPE_CHECKING:
+    from ketchup_cli.models.encode import Row
     from ketchup_cli.models.policy import Policy
 
 MEMORY_BYTES = 1 << 30
@@ -250,25 +251,52 @@ class CachedTeacher(Teacher):
                 f" from teacher cache `{self.name}`"
             )
 
+    def check_rows(self, rows: Sequence[Row]) -> None:
+        """Refuse rows the cache was not made of, before anything is learnt from the others.
+
+        Their completions are compared by length alone; `signal` compares them id by id.
+
+        Raises:
+            MismatchError: the example is named.
+        """
+        self._places(
+            [row.id for row in rows],
+            [row.position for row in rows],
+            prompts=[row.prompt for row in rows],
+            lengths=torch.tensor([len(row.completion) for row in rows]),
+        )
+
     def _find(self, batch: Batch) -> Tensor:
         """Return the rows of the batch; prompts and lengths are those of the cache."""
-        rows = self.cache.find(batch.rows)
+        sizes = batch.prompt_mask_BS.sum(dim=1).tolist()
+        padded = zip(batch.prompt_BS.tolist(), sizes, strict=True)
+        return self._places(
+            batch.ids,
+            batch.rows,
+            prompts=[prompt[: int(size)] for prompt, size in padded],
+            lengths=batch.mask_BT.sum(dim=1).long(),
+        )
+
+    def _places(
+        self,
+        ids: Sequence[str],
+        positions: Sequence[int],
+        *,
+        prompts: Sequence[Sequence[int]],
+        lengths: Tensor,
+    ) -> Tensor:
+        rows = self.cache.find(positions)
         if bool((rows < 0).any()):
             index = int((rows < 0).nonzero()[0])
             raise MismatchError(
-                f"teacher cache `{self.name}` holds no row for example `{batch.ids[index][:12]}`,"
-                f" number {batch.rows[index]}",
+                f"teacher cache `{self.name}` holds no row for example `{ids[index][:12]}`,"
+                f" number {positions[index]}",
                 hint="make the cache again, with the limits training uses",
             )
-        sizes = batch.prompt_mask_BS.sum(dim=1).tolist()
-        prompts = torch.tensor([
-            prompt_digest(prompt[: int(size)])
-            for prompt, size in zip(batch.prompt_BS.tolist(), sizes, strict=True)
-        ])
-        lengths = batch.mask_BT.sum(dim=1).long()
-        other = (prompts != self.cache.prompts[rows]) | (lengths != self.cache.lengths[rows])
+        digests = torch.tensor([prompt_digest(prompt) for prompt in prompts])
+        other = (digests != self.cache.prompts[rows]) | (lengths != self.cache.lengths[rows])
         if bool(other.any()):
-            raise self._stale(batch.ids[int(other.nonzero()[0])])
+            raise self._stale(ids[int(other.nonzero()[0])])
         return rows
 
     def _check_tokens(self, batch: Batch, tokens_N: Tensor, places_N: Tensor) -> None:

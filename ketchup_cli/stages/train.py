@@ -41,24 +41,22 @@ def run(
     from ketchup_cli.models.sources import reference_rows
     from ketchup_cli.stages import training
     from ketchup_cli.train.data import RowSource
+    from ketchup_cli.train.metrics import MetricsLog
+    from ketchup_cli.train.resume import Checkpoints
+    from ketchup_cli.train.run import Run
 
     quiet()
     accelerator = training.make_accelerator(spec)
     policy = load_policy(
         inputs["student"].path,
-        device=accelerator.device.type,
+        device=str(accelerator.device),
         precision=spec.precision,
         dropout=spec.dropout,
     )
     examples = corpora.read_split(inputs["corpus"].path, spec.split)
     encoded = reference_rows(policy, examples, training.limits(spec))
     training.note_encoded(encoded, reporter, what="rows")
-    terms = objectives.terms([{"name": "nll", "label_smoothing": spec.label_smoothing}])
-    dev = training.DevSet(
-        policy=policy,
-        examples=training.dev_examples(spec, inputs["corpus"].path),
-        spec=spec,
-    )
+    dev = training.dev_set(policy, spec, inputs["corpus"].path, reporter=reporter)
     rows = RowSource(
         encoded.rows,
         tokens_per_batch=spec.tokens_per_batch,
@@ -67,13 +65,17 @@ def run(
         source="data",
     )
     return training.run_training(
-        policy=policy,
-        terms=terms,
-        spec=spec,
-        sources={"data": rows},
-        build=build,
-        teachers={},
-        evaluate=dev.figures,
-        accelerator=accelerator,
-        reporter=reporter,
+        Run(
+            policy=policy,
+            terms=objectives.terms([{"name": "nll", "label_smoothing": spec.label_smoothing}]),
+            spec=spec,
+            sources={"data": rows},
+            teachers={},
+            evaluate=dev.figures,
+            checkpoints=Checkpoints(build.state_path),
+            log=MetricsLog(build.log_path(training.LOG)),
+            reporter=reporter,
+            accelerator=accelerator,
+        ),
+        build,
     )

@@ -2,36 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, final
 
 import torch
 from accelerate import Accelerator
+from torch import Tensor
 
 from ketchup_cli import corpora
 from ketchup_cli import functional as F
 from ketchup_cli.errors import DataError
 from ketchup_cli.models.encode import Encoded, Limits, Row, by_length, collate, encode_prompts
 from ketchup_cli.models.generation.hf import generate
-from ketchup_cli.models.load import save_policy
+from ketchup_cli.models.load import pick_device, save_policy
 from ketchup_cli.models.policy import Policy
 from ketchup_cli.models.sources import reference_rows
-from ketchup_cli.objectives import Term
 from ketchup_cli.records import Example
 from ketchup_cli.reporting import Reporter
 from ketchup_cli.scoring.bleu import bleu_details
 from ketchup_cli.scoring.report import corpus_metric
-from ketchup_cli.signals import Batch, Prefixes, to_device
+from ketchup_cli.signals import Batch, to_device
 from ketchup_cli.specs import DecodingSpec, TrainingSpec
 from ketchup_cli.store.build import Build
-from ketchup_cli.train.data import Source
 from ketchup_cli.train.loop import train
-from ketchup_cli.train.metrics import MetricsLog
-from ketchup_cli.train.resume import Checkpoints
 from ketchup_cli.train.run import Outcome, Run
 
 LOG = "metrics.jsonl"
+
+DECODED_TOKENS = 8000
+"""Padded prompt tokens of a batch that is decoded for the dev figures."""
+
+SCORED_TOKENS = 512
+"""Tokens whose logits over the vocabulary exist at once when dev rows are scored."""
 
 Probe = Callable[[Sequence[Row]], float]
 """Mean divergence of the student from its teacher on fixed rows."""
@@ -69,8 +73,11 @@ class DevSet:
     """The examples a run is judged on, with the student that answers them."""
 
     policy: Policy
-    examples: Sequence[Example]
     spec: TrainingSpec
+    examples: Sequence[Example]
+    rows: Sequence[Row]
+    """The examples with their first reference."""
+    prompts: Sequence[Row]
     probe: Probe | None = None
 
     def figures(self) -> dict[str, float]:
@@ -78,34 +85,28 @@ class DevSet:
         found: dict[str, float] = {}
         if self.spec.validation.metric != "loss":
             found |= self._text_figures()
-        rows = reference_rows(self.policy, self.examples, limits(self.spec)).rows
-        found["loss"] = mean_loss(self.policy, rows)
+        found["loss"] = mean_loss(self.policy, self.rows, self.spec.tokens_per_batch)
         count = self.spec.validation.probe
         if self.probe is not None and count:
-            found["kl_probe"] = self.probe(rows[:count])
+            found["kl_probe"] = self.probe(self.rows[:count])
         return found
 
     def _text_figures(self) -> dict[str, float]:
-        limit = Limits(prompt=self.spec.max_prompt_tokens, too_long=self.spec.too_long)
-        prompts = encode_prompts(self.policy, self.examples, limit).rows
         decoding = DecodingSpec(max_new_tokens=self.spec.validation.max_new_tokens)
-        texts = {
-            text.id: text
-            for text in generate(
-                self.policy, prompts, decoding, seed=0, tokens_per_batch=2 * TOKENS_PER_BATCH
-            )
-        }
+        answers = generate(
+            self.policy, self.prompts, decoding, seed=0, tokens_per_batch=DECODED_TOKENS
+        )
+        texts = {answer.id: answer for answer in answers}
         kept = [example for example in self.examples if example.id in texts]
         hypotheses = [texts[example.id].text for example in kept]
         references = [list(example.references) for example in kept]
         details = bleu_details(hypotheses, references)
-        ended = sum(text.stop == "eos" for text in texts.values()) / max(1, len(texts))
         found = {
             "bleu": details.value,
             "chrf": corpus_metric("chrf", hypotheses, references),
             "length_ratio": details.length_ratio,
             "brevity_penalty": details.brevity_penalty,
-            "finished": ended,
+            "finished": sum(answer.stop == "eos" for answer in answers) / len(answers),
         }
         metric = self.spec.validation.metric
         if metric not in found:
@@ -113,72 +114,96 @@ class DevSet:
         return found
 
 
-TOKENS_PER_BATCH = 4000
-"""Padded tokens of a dev batch."""
-
-
-def on_batches(
-    policy: Policy, rows: Sequence[Row], visit: Callable[[Batch], tuple[float, float]]
-) -> float:
-    """Return sum / count of what `visit` gives for every batch of rows, student in eval mode."""
-    training = policy.module.training
-    policy.module.eval()
-    total = count = 0.0
-    try:
-        with torch.no_grad():
-            for numbers in by_length(rows, TOKENS_PER_BATCH):
-                batch = collate([rows[i] for i in numbers], pad_id=policy.pad_id, source="data")
-                value, weight = visit(to_device(batch, policy.device))
-                total, count = total + value, count + weight
-    finally:
-        policy.module.train(training)
-    return total / max(1.0, count)
-
-
-def mean_loss(policy: Policy, rows: Sequence[Row]) -> float:
-    """Return the negative log-likelihood per token of the rows' completions (nats)."""
-
-    def visit(batch: Batch) -> tuple[float, float]:
-        logp_BT = F.log_probs_of(policy.logits(batch), batch.tokens_BT)
-        return -float(F.masked_sum(logp_BT, batch.mask_BT)), float(batch.mask_BT.sum())
-
-    return on_batches(policy, rows, visit)
-
-
-def run_training(
-    *,
+def dev_set(
     policy: Policy,
-    terms: tuple[Term, ...],
     spec: TrainingSpec,
-    sources: Mapping[Prefixes, Source],
-    build: Build,
-    **parts: Any,
-) -> dict[str, Any]:
-    """Train, write the best student into the build, and return the summary.
+    folder: Path,
+    *,
+    reporter: Reporter,
+    probe: Probe | None = None,
+) -> DevSet:
+    """Return the first examples of the dev split of a corpus, ready to judge a run on.
+
+    Raises:
+        SpecError: there is no such split.
+        DataError: rows without a reference, too long, or none left.
+    """
+    examples = corpora.read_split(folder, spec.validation.split)[: spec.validation.examples]
+    encoded = reference_rows(policy, examples, limits(spec))
+    note_encoded(encoded, reporter, what=f"{spec.validation.split} rows")
+    limit = Limits(prompt=spec.max_prompt_tokens, too_long=spec.too_long)
+    return DevSet(
+        policy=policy,
+        spec=spec,
+        examples=examples,
+        rows=encoded.rows,
+        prompts=encode_prompts(policy, examples, limit).rows,
+        probe=probe,
+    )
+
+
+def on_tokens(
+    policy: Policy,
+    rows: Sequence[Row],
+    visit: Callable[[Batch, Tensor], float],
+    *,
+    tokens_per_batch: int,
+) -> float:
+    """Return the mean over all completion tokens of what `visit` sums, in eval mode.
 
     Args:
-        policy: the student; its weights change.
-        terms: the loss.
-        spec: settings of the run.
-        sources: batches by who wrote their completions.
-        build: where checkpoints, log and student go.
-        parts: `teachers`, `evaluate`, `accelerator`, `reporter` and `reuse` of the run.
+        policy: whose mode is changed, and restored.
+        rows: with completions.
+        visit: sums over the tokens of a batch that stand at the places it is given.
+        tokens_per_batch: padded tokens in one forward pass.
     """
-    run = Run(
-        policy=policy,
-        terms=terms,
-        spec=spec,
-        sources=sources,
-        checkpoints=Checkpoints(build.state_path),
-        log=MetricsLog(build.log_path(LOG)),
-        **parts,
-    )
+    training = policy.module.training
+    policy.module.eval()
+    total, count = 0.0, 0
+    try:
+        with torch.no_grad():
+            for numbers in by_length(rows, tokens_per_batch):
+                batch = collate([rows[i] for i in numbers], pad_id=policy.pad_id, source="data")
+                batch = to_device(batch, policy.device)
+                places_N = batch.mask_BT.flatten().nonzero()[:, 0]
+                total, count = total + visit(batch, places_N), count + len(places_N)
+    finally:
+        policy.module.train(training)
+    return total / max(1, count)
+
+
+def mean_loss(policy: Policy, rows: Sequence[Row], tokens_per_batch: int) -> float:
+    """Return the negative log-likelihood per token of the rows' completions (nats)."""
+
+    def visit(batch: Batch, places_N: Tensor) -> float:
+        hidden_NH = policy.hidden(batch).flatten(0, 1)[places_N]
+        tokens_N = batch.tokens_BT.flatten()[places_N]
+        total = 0.0
+        for part in chunks(len(places_N)):
+            logits_1NV = policy.head(hidden_NH[part])[None]
+            total -= float(F.log_probs_of(logits_1NV, tokens_N[part][None]).sum())
+        return total
+
+    return on_tokens(policy, rows, visit, tokens_per_batch=tokens_per_batch)
+
+
+def chunks(count: int) -> list[slice]:
+    """Return slices that cover `count` tokens, `SCORED_TOKENS` at most in each."""
+    return [slice(start, start + SCORED_TOKENS) for start in range(0, count, SCORED_TOKENS)]
+
+
+def run_training(run: Run, build: Build) -> dict[str, Any]:
+    """Train, write the best student into the build, and return the summary.
+
+    Raises:
+        NonFiniteError: a loss, a gradient or a weight is not finite.
+    """
     outcome = train(run)
     run.reporter.note("student", outcome.sentence)
     folder = build.scratch()
-    save_policy(policy, folder, dtype=spec.save_dtype)
+    save_policy(run.policy, folder, dtype=run.spec.save_dtype)
     build.adopt(folder)
-    return summary(outcome, policy, spec)
+    return summary(outcome, run.policy, run.spec)
 
 
 def summary(outcome: Outcome, policy: Policy, spec: TrainingSpec) -> dict[str, Any]:
@@ -197,11 +222,11 @@ def summary(outcome: Outcome, policy: Policy, spec: TrainingSpec) -> dict[str, A
     }
 
 
-def dev_examples(spec: TrainingSpec, folder: Any) -> list[Example]:
-    """Return the examples of the dev split that a run is judged on."""
-    return corpora.read_split(folder, spec.validation.split)[: spec.validation.examples]
-
-
 def make_accelerator(spec: TrainingSpec) -> Accelerator:
-    """Return the accelerator of this process; precision is the policy's own business."""
+    """Return the accelerator of this process; precision is the policy's own business.
+
+    Raises:
+        SpecError: this machine does not have the device the spec names.
+    """
+    pick_device(spec.device)
     return Accelerator(cpu=spec.device == "cpu", mixed_precision="no")

@@ -7,7 +7,8 @@ forward and backward batch by batch: a token weighs the same wherever it stands.
 from __future__ import annotations
 
 import itertools
-from collections import defaultdict
+import math
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import final
@@ -24,6 +25,7 @@ from ketchup_cli.reporting import Progress
 from ketchup_cli.signals import (
     Batch,
     Inputs,
+    Loss,
     Needs,
     Prefixes,
     StudentSignal,
@@ -33,7 +35,9 @@ from ketchup_cli.signals import (
 )
 from ketchup_cli.train.data import derived_seed
 from ketchup_cli.train.optim import clip_gradients, learning_rate, set_learning_rate
+from ketchup_cli.train.processes import of_first, summed
 from ketchup_cli.train.run import Outcome, Run, State, save, start
+from ketchup_cli.train.tally import VARIANCE, Tally
 
 GAIN = "return"
 """The metric an objective reports its mean return under."""
@@ -44,19 +48,21 @@ GAIN = "return"
 class Collected:
     """Batches of one update by who wrote their completions, and what the teacher said of them."""
 
-    batches: dict[Prefixes, list[Batch]]
+    batches: dict[Prefixes, list[Batch]] = field(default_factory=dict)
     signals: dict[tuple[Prefixes, int], TeacherSignal] = field(default_factory=dict)
+    """Kept only for batches that are used again: a dense signal is large."""
 
 
 def train(run: Run) -> Outcome:
     """Train the student and leave the best weights in it; resumes where a killed run stopped.
 
     Raises:
-        NonFiniteError: a loss or a gradient is NaN or infinite; the last checkpoint stays.
+        NonFiniteError: a loss, a gradient or a dev figure is NaN or infinite; the last checkpoint
+            stays.
     """
     state = start(run)
     streams = _streams(run, state.update)
-    collected = Collected(batches={})
+    collected = Collected()
     spec = run.spec
     with run.reporter.progress(
         "training", total=spec.updates, unit="updates", done=state.update
@@ -64,15 +70,15 @@ def train(run: Run) -> Outcome:
         if state.update == 0:
             _validate(run, state)
         while state.update < spec.updates and not state.ended:
+            began = time.perf_counter()
             torch.manual_seed(derived_seed(spec.seed, state.update, run.accelerator.process_index))
-            if state.update % run.reuse == 0:
-                collected = _collect(run, streams)
+            _collect(run, state, streams, collected)
             figures = _learn(run, state, collected)
             state.update += 1
-            _tell(run, state, progress, figures)
+            _tell(run, state, progress, figures, seconds=time.perf_counter() - began)
             if _due(spec.validation.every, state.update) or state.update == spec.updates:
                 _validate(run, state)
-            if _due(spec.checkpoint_every, state.update) and state.update % run.reuse == 0:
+            if _saves(run, state.update):
                 save(run, state)
     run.policy.model.load_state_dict(run.checkpoints.best(state.watch.best_update), strict=False)
     run.policy.module.eval()
@@ -91,19 +97,31 @@ def _due(every: int, update: int) -> bool:
     return every > 0 and update % every == 0
 
 
+def _saves(run: Run, update: int) -> bool:
+    """Return whether a checkpoint is due: one a cycle at most, where no batch is half used."""
+    every, cycle = run.spec.checkpoint_every, run.cycle
+    return _due(cycle, update) and every > 0 and update // every > (update - cycle) // every
+
+
 def _streams(run: Run, update: int) -> dict[Prefixes, Iterator[Batch]]:
     """Return each source's batches from this update on, every process its own share."""
     world, rank = run.accelerator.num_processes, run.accelerator.process_index
-    first = update // run.reuse * run.spec.accumulate * world + rank
-    return {name: source.batches(first, world) for name, source in run.sources.items()}
+    per_batch = run.spec.accumulate * world
+    return {
+        name: source.batches(update // run.uses(name) * per_batch + rank, world)
+        for name, source in run.sources.items()
+    }
 
 
-def _collect(run: Run, streams: Mapping[Prefixes, Iterator[Batch]]) -> Collected:
-    """Return the batches of the next update, sampled ones included."""
-    count = run.spec.accumulate
-    return Collected(
-        batches={name: list(itertools.islice(stream, count)) for name, stream in streams.items()}
-    )
+def _collect(
+    run: Run, state: State, streams: Mapping[Prefixes, Iterator[Batch]], collected: Collected
+) -> None:
+    """Replace the batches that had all their updates by the next ones, sampled ones included."""
+    for name, stream in streams.items():
+        if _due(run.uses(name), state.update):
+            for place in [place for place in collected.signals if place[0] == name]:
+                del collected.signals[place]
+            collected.batches[name] = list(itertools.islice(stream, run.spec.accumulate))
 
 
 def _learn(run: Run, state: State, collected: Collected) -> dict[str, float]:
@@ -112,24 +130,19 @@ def _learn(run: Run, state: State, collected: Collected) -> dict[str, float]:
     rate = learning_rate(run.spec.optimizer, state.update, run.spec.updates)
     set_learning_rate(state.optimizer, rate)
     state.optimizer.zero_grad(set_to_none=True)
-    figures: dict[str, list[Tensor]] = defaultdict(list)
+    tally = Tally()
     counts: dict[str, float] = {}
     for prefixes, batches in collected.batches.items():
         tokens, sequences = _global_counts(run, batches)
         counts[f"{prefixes}_tokens"] = tokens
         counts[f"{prefixes}_sequences"] = sequences
         for index, batch in enumerate(batches):
-            _backward(run, collected, (prefixes, index), (tokens, sequences), figures)
-            _describe(batch, figures)
+            _backward(run, collected, (prefixes, index), (tokens, sequences), tally)
+            _describe(batch, tally)
     norm = clip_gradients(run.policy.module.parameters(), run.spec.optimizer.max_norm)
     state.optimizer.step()
-    # parts of the loss add up over the batches of an update; everything else is averaged
-    means = {
-        name: torch.stack(values).sum() if name.startswith("loss") else torch.stack(values).mean()
-        for name, values in figures.items()
-    }
     return {
-        **_mean_over_processes(run, means),
+        **tally.figures(run.accelerator),
         **counts,
         "gradient_norm": norm,
         "learning_rate": rate,
@@ -140,9 +153,8 @@ def _global_counts(run: Run, batches: Sequence[Batch]) -> tuple[float, float]:
     """Return tokens and sequences of these batches over all processes."""
     tokens = sum(float(batch.mask_BT.sum()) for batch in batches)
     sequences = sum(float((batch.mask_BT.sum(dim=1) > 0).sum()) for batch in batches)
-    pair = torch.tensor([tokens, sequences], dtype=torch.float64, device=run.accelerator.device)
-    total = run.accelerator.reduce(pair, reduction="sum")
-    return max(1.0, float(total[0])), max(1.0, float(total[1]))
+    tokens, sequences = summed(run.accelerator, (tokens, sequences))
+    return max(1.0, tokens), max(1.0, sequences)
 
 
 def _backward(
@@ -150,37 +162,69 @@ def _backward(
     collected: Collected,
     place: tuple[Prefixes, int],
     counts: tuple[float, float],
-    figures: dict[str, list[Tensor]],
+    tally: Tally,
 ) -> None:
     """Go forward and backward on one batch; gradients add up."""
     prefixes, index = place
     batch = to_device(collected.batches[prefixes][index], run.policy.device)
     terms = [term for term in run.terms if term.prefixes == prefixes]
     student = student_signal(run.policy, batch)
-    if place not in collected.signals:
-        needs = merged_needs(terms)
-        if needs.teacher != "none":
-            collected.signals[place] = run.teachers[prefixes].signal(batch, needs, student)
-    inputs = Inputs(batch=batch, student=student, teacher=collected.signals.get(place))
+    teacher = _teacher_signal(run, collected, place, batch=batch, student=student)
+    inputs = Inputs(batch=batch, student=student, teacher=teacher)
     total = torch.zeros((), device=run.policy.device)
     for term in terms:
         loss = term.objective(inputs)
         count = counts[0] if isinstance(loss, TokenLoss) else counts[1]
         part = F.reduce(loss, batch.mask_BT, count=count)
         total = total + term.weight * part
-        figures[f"loss_{term.name}"].append(part.detach() * run.accelerator.num_processes)
-        for name, value in F.reduce_metrics(loss, batch.mask_BT).items():
-            figures[name].append(value)
+        _note(tally, loss, batch.mask_BT, label=_label(run, term))
+        tally.add_part(f"loss_{term.name}{_label(run, term)}", part)
     if not torch.isfinite(total):
         raise NonFiniteError(
             f"the loss on `{prefixes}` completions is {float(total)} (first example"
             f" `{batch.ids[0][:12]}`)",
             hint="--set precision=float32, or a lower --set optimizer.learning_rate",
         )
-    figures["loss"].append(total.detach() * run.accelerator.num_processes)
+    tally.add_part("loss", total)
     if total.requires_grad:
         # gradients are averaged over processes, and `count` is global already
         run.accelerator.backward(total * run.accelerator.num_processes)
+
+
+def _teacher_signal(
+    run: Run,
+    collected: Collected,
+    place: tuple[Prefixes, int],
+    *,
+    batch: Batch,
+    student: StudentSignal,
+) -> TeacherSignal | None:
+    """Return what the teacher says of a batch; asked once, however often the batch is used."""
+    prefixes, _ = place
+    needs = merged_needs([term for term in run.terms if term.prefixes == prefixes])
+    if needs.teacher == "none":
+        return None
+    if place in collected.signals:
+        return collected.signals[place]
+    signal = run.teachers[prefixes].signal(batch, needs, student)
+    if run.uses(prefixes) > 1:
+        collected.signals[place] = signal
+    return signal
+
+
+def _label(run: Run, term: Term) -> str:
+    """Return what tells a term's figures from those of its namesake on other completions."""
+    twice = sum(other.name == term.name for other in run.terms) > 1
+    return f"_{term.prefixes}" if twice else ""
+
+
+def _note(tally: Tally, loss: Loss, mask_BT: Tensor, *, label: str) -> None:
+    """Add the metrics of a loss, each weighted by what it is a mean over."""
+    weights = (torch.ones(()), (mask_BT.sum(dim=1) > 0).sum(), mask_BT.sum())
+    for name, value in F.reduce_metrics(loss, mask_BT).items():
+        mean = name.removesuffix(VARIANCE)
+        variance = VARIANCE if mean != name else ""
+        tally.add_mean(f"{mean}{label}{variance}", value, weight=weights[loss.metrics[mean].ndim])
 
 
 def student_signal(policy: Policy, batch: Batch) -> StudentSignal:
@@ -199,29 +243,24 @@ def merged_needs(terms: Sequence[Term]) -> Needs:
     return needs
 
 
-def _describe(batch: Batch, figures: dict[str, list[Tensor]]) -> None:
+def _describe(batch: Batch, tally: Tally) -> None:
     """Add lengths, and for sampled completions the share that ended by themselves."""
     sizes_B = batch.mask_BT.sum(dim=1)
-    figures[f"{batch.source}_length"].append(sizes_B.mean() if len(batch.ids) else sizes_B.sum())
+    count = torch.tensor(float(len(batch.ids)))
+    tally.add_mean(f"{batch.source}_length", sizes_B.mean(), weight=count)
     if batch.finished is not None:
-        figures["finished"].append(torch.tensor(batch.finished))
+        tally.add_mean("finished", torch.tensor(batch.finished), weight=count)
 
 
-def _mean_over_processes(run: Run, figures: Mapping[str, Tensor]) -> dict[str, float]:
-    names = sorted(figures)
-    if not names:
-        return {}
-    values = torch.stack([figures[name].float().to(run.accelerator.device) for name in names])
-    reduced = run.accelerator.reduce(values, reduction="mean")
-    return dict(zip(names, reduced.tolist(), strict=True))
-
-
-def _tell(run: Run, state: State, progress: Progress, figures: Mapping[str, float]) -> None:
+def _tell(
+    run: Run, state: State, progress: Progress, figures: Mapping[str, float], *, seconds: float
+) -> None:
     """Log the update, and show the few figures one watches."""
-    run.log.write({"update": state.update, **figures})
+    tokens = sum(value for name, value in figures.items() if name.endswith("_tokens"))
+    speed = {"tokens_per_s": tokens / max(seconds, 1e-9)}
+    run.log.write({"update": state.update, **figures, **speed})
     if GAIN in figures:
         state.gains.append(figures[GAIN])
-    tokens = sum(value for name, value in figures.items() if name.endswith("_tokens"))
     shown = [f"loss {figures['loss']:.3f}"] if "loss" in figures else []
     for name, label in ((GAIN, "return"), ("entropy", "entropy"), ("finished", "finished")):
         if name in figures:
@@ -239,7 +278,13 @@ def _tell(run: Run, state: State, progress: Progress, figures: Mapping[str, floa
 
 def _validate(run: Run, state: State) -> None:
     """Judge the student on the dev split; keep its weights if they are the best so far."""
-    figures = dict(run.evaluate())
+    figures = of_first(run.accelerator, run.evaluate())
+    for name, value in figures.items():
+        if not math.isfinite(value):
+            raise NonFiniteError(
+                f"dev {name} is {value} after update {state.update}",
+                hint="a lower --set optimizer.learning_rate",
+            )
     metric = figures[run.spec.validation.metric]
     gain = sum(state.gains) / len(state.gains) if state.gains else None
     state.gains.clear()

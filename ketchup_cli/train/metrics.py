@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,12 +22,20 @@ class MetricsLog:
         self._path = path
         self._started = time.monotonic()
 
+    def begin(self) -> None:
+        """Forget what a run left that was killed before its first checkpoint."""
+        if self._path is not None:
+            self._path.unlink(missing_ok=True)
+
     def resume(self, update: int) -> None:
         """Drop lines past `update`, a torn last line too, and say that the run went on here."""
         if self._path is None or not self._path.exists():
             return
         kept = [line for line in read_metrics(self._path) if line.get("update", 0) <= update]
-        self._path.write_text("".join(_line(item) for item in kept), encoding="utf-8")
+        # replaced whole: a kill must not cost what the log held
+        staging = self._path.with_name(f".{self._path.name}")
+        staging.write_text("".join(_line(item) for item in kept), encoding="utf-8")
+        os.replace(staging, self._path)
         self.write({"event": "resume", "update": update})
 
     def write(self, values: Mapping[str, Any]) -> None:

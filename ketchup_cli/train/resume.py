@@ -5,18 +5,27 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, final
+from typing import Any, Literal, final
 
 import torch
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 
+from ketchup_cli.errors import Damaged
+
 KEPT = 2
 """Checkpoints on disk; the newest may be the one a kill damaged."""
+
+DIGITS = 16
+"""Hex digits of its digest in the name of a file."""
+
+FACTS = "facts"
+"""The one key of a checkpoint's `__metadata__`: safetensors writes several in random order."""
+
+Kind = Literal["checkpoint", "best"]
 
 
 @final
@@ -31,9 +40,10 @@ class Checkpoint:
 
 @final
 class Checkpoints:
-    """A folder of checkpoints `00000200/{state.safetensors, facts.json}`.
+    """A folder of files `checkpoint-00000200-<digest>.safetensors` and `best-...`.
 
-    Invariant: a checkpoint is named once it is whole; its facts hold the digest of its tensors.
+    Invariant: a file is named once it is whole, and believed only as long as its content has the
+    digest in its name.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -43,80 +53,101 @@ class Checkpoints:
         self, update: int, tensors: Mapping[str, torch.Tensor], facts: Mapping[str, Any]
     ) -> None:
         """Write the state after `update` updates; older checkpoints go afterwards."""
-        data = save_tensors({name: value.contiguous() for name, value in tensors.items()})
-        described = {"digest": hashlib.sha256(data).hexdigest(), **facts}
-        final_path = self._folder / f"{update:08d}"
-        staging = self._folder / f".tmp-{update:08d}"
-        for stale in (staging, final_path):
-            shutil.rmtree(stale, ignore_errors=True)
-        staging.mkdir(parents=True)
-        _write(staging / "state.safetensors", data)
-        _write(staging / "facts.json", json.dumps(described, allow_nan=False).encode())
-        staging.rename(final_path)
-        _sync(self._folder)
-        for old in self._paths()[:-KEPT]:
-            shutil.rmtree(old, ignore_errors=True)
+        described = {FACTS: json.dumps(facts, allow_nan=False)}
+        self._write("checkpoint", update, _packed(tensors, described))
+        for old in self._files("checkpoint")[:-KEPT]:
+            old.unlink()
         self._forget_bests(update)
 
     def keep_best(self, update: int, weights: Mapping[str, torch.Tensor]) -> None:
         """Write the weights after `update` updates, the best so far."""
-        self._folder.mkdir(parents=True, exist_ok=True)
-        data = save_tensors({name: value.contiguous() for name, value in weights.items()})
-        staging = self._folder / ".tmp-best"
-        _write(staging, data)
-        staging.rename(self._best_path(update))
-        _sync(self._folder)
+        self._write("best", update, _packed(weights, None))
 
     def best(self, update: int) -> dict[str, torch.Tensor]:
-        """Return what `keep_best` wrote after that update."""
-        weights: dict[str, torch.Tensor] = load_tensors(self._best_path(update).read_bytes())
+        """Return what `keep_best` wrote after that update.
+
+        Raises:
+            Damaged: it is not there, or not what was written.
+        """
+        data = self._best(update)
+        if data is None:
+            raise Damaged(
+                f"the best weights of the run, after update {update}, are damaged or gone from"
+                f" `{self._folder}`",
+                hint="run the same command again; it goes on from an earlier checkpoint",
+            )
+        weights: dict[str, torch.Tensor] = load_tensors(data)
         return weights
 
-    def _best_path(self, update: int) -> Path:
-        return self._folder / f"best-{update:08d}.safetensors"
+    def latest(self) -> Checkpoint | None:
+        """Return the newest checkpoint that is whole, as are the best weights it refers to."""
+        for path in reversed(self._files("checkpoint")):
+            data, facts = _believed(path), _facts(path)
+            if data is None or facts is None:
+                continue
+            if self._best(facts["watch"]["best_update"]) is not None:
+                return Checkpoint(update=_update(path), tensors=load_tensors(data), facts=facts)
+        return None
+
+    def _best(self, update: int) -> bytes | None:
+        found = [_believed(path) for path in self._files("best") if _update(path) == update]
+        return next((data for data in found if data is not None), None)
 
     def _forget_bests(self, update: int) -> None:
-        """Remove best weights that no checkpoint refers to, those of a later run's past too."""
-        known = {
-            found.facts["watch"]["best_update"]
-            for found in map(_read, self._paths())
-            if found is not None
-        }
-        for path in self._folder.glob("best-*.safetensors"):
-            number = int(path.stem.removeprefix("best-"))
-            if number not in known and number <= update:
+        """Remove best weights that no checkpoint refers to, but for those of a later update.
+
+        A run that goes on from an earlier checkpoint meets them again.
+        """
+        checkpoints = [_facts(path) for path in self._files("checkpoint")]
+        known = {facts["watch"]["best_update"] for facts in checkpoints if facts is not None}
+        for path in self._files("best"):
+            if _update(path) not in known and _update(path) <= update:
                 path.unlink()
 
-    def latest(self) -> Checkpoint | None:
-        """Return the newest checkpoint that is whole, or None."""
-        for path in reversed(self._paths()):
-            found = _read(path)
-            if found is not None:
-                return found
-        return None
+    def _files(self, kind: Kind) -> list[Path]:
+        return sorted(self._folder.glob(f"{kind}-????????-*.safetensors"))
 
-    def _paths(self) -> list[Path]:
-        if not self._folder.is_dir():
-            return []
-        return sorted(path for path in self._folder.iterdir() if path.name.isdigit())
+    def _write(self, kind: Kind, update: int, data: bytes) -> None:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        staging = self._folder / f".tmp-{kind}"
+        with staging.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        digest = hashlib.sha256(data).hexdigest()[:DIGITS]
+        path = self._folder / f"{kind}-{update:08d}-{digest}.safetensors"
+        staging.rename(path)
+        for other in self._files(kind):
+            if _update(other) == update and other != path:
+                other.unlink()
+        _sync(self._folder)
 
 
-def _read(path: Path) -> Checkpoint | None:
+def _packed(tensors: Mapping[str, torch.Tensor], metadata: dict[str, str] | None) -> bytes:
+    plain = {name: value.contiguous() for name, value in tensors.items()}
+    return bytes(save_tensors(plain, metadata=metadata))
+
+
+def _update(path: Path) -> int:
+    return int(path.name.split("-")[1])
+
+
+def _believed(path: Path) -> bytes | None:
+    """Return the content of a file, or None where it is not what was written."""
+    data = path.read_bytes()
+    digest = path.stem.rpartition("-")[2]
+    return data if hashlib.sha256(data).hexdigest()[:DIGITS] == digest else None
+
+
+def _facts(path: Path) -> dict[str, Any] | None:
+    """Return the facts of a checkpoint; reads its header alone, and believes it."""
+    with path.open("rb") as file:
+        header = file.read(int.from_bytes(file.read(8), "little"))
     try:
-        facts = json.loads((path / "facts.json").read_bytes())
-        data = (path / "state.safetensors").read_bytes()
-    except (OSError, ValueError):
+        facts: dict[str, Any] = json.loads(json.loads(header)["__metadata__"][FACTS])
+    except (ValueError, KeyError):
         return None
-    if hashlib.sha256(data).hexdigest() != facts.pop("digest", None):
-        return None
-    return Checkpoint(update=int(path.name), tensors=load_tensors(data), facts=facts)
-
-
-def _write(path: Path, data: bytes) -> None:
-    with path.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
+    return facts
 
 
 def _sync(folder: Path) -> None:

@@ -40,7 +40,16 @@ class Run:
     reporter: Reporter
     accelerator: Accelerator
     reuse: int = 1
-    """Updates taken on the same batches."""
+    """Updates taken on the same completions of the student; data is read afresh every time."""
+
+    def uses(self, prefixes: Prefixes) -> int:
+        """Return how many updates are taken on a batch of this source."""
+        return self.reuse if prefixes == "student" else 1
+
+    @property
+    def cycle(self) -> int:
+        """Updates after which every source stands at the beginning of a batch."""
+        return max(self.uses(prefixes) for prefixes in self.sources)
 
 
 @final
@@ -80,6 +89,7 @@ def start(run: Run) -> State:
     )
     found = run.checkpoints.latest()
     if found is None:
+        run.log.begin()
         return state
     weights = _under("weights/", found.tensors)
     run.policy.model.load_state_dict(weights, strict=False)
@@ -88,6 +98,7 @@ def start(run: Run) -> State:
     state.watch.restore(found.facts["watch"])
     state.gains = list(found.facts["gains"])
     state.validations = list(found.facts["validations"])
+    state.ended = found.facts.get("ended", "")
     run.log.resume(found.update)
     run.reporter.note("resume", f"from update {found.update}")
     return state
@@ -111,5 +122,6 @@ def save(run: Run, state: State) -> None:
         "watch": state.watch.to_facts(),
         "gains": state.gains,
         "validations": state.validations,
+        "ended": state.ended,
     }
     run.checkpoints.save(state.update, tensors, facts)

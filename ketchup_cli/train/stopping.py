@@ -74,9 +74,10 @@ class Watch:
         name = self.spec.metric
         if ended == "reward hacking":
             _, first, first_gain = self.history[-self.spec.guard - 1]
+            worse = "rose" if name in LOWER_IS_BETTER else "fell"
             return (
                 f"stopped at update {last_update}: the return rose from {first_gain:.3g} to"
-                f" {gain:.3g} while dev {name} fell from {first:.2f} to {last:.2f}; the student"
+                f" {gain:.3g} while dev {name} {worse} from {first:.2f} to {last:.2f}; the student"
                 f" exploits the reward. kept update {self.best_update} ({name} {self.best:.2f})."
                 " try objective.value=softmax, a larger k, or a lower learning rate"
             )

@@ -1,0 +1,84 @@
+"""The figures of one update, whatever batches and processes it was spread over."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Sequence
+from typing import Literal, final
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+
+from ketchup_cli.train.processes import summed
+
+Kind = Literal["sum", "mean"]
+
+VARIANCE = "_variance"
+"""What the name of a variance ends in, after the name of its mean."""
+
+
+@final
+class Tally:
+    """The figures of one update, gathered over its batches and all processes.
+
+    Invariant: mean and variance are those of all tokens (or sequences) together, whatever batch
+    or process they were in.
+    """
+
+    def __init__(self) -> None:
+        self._names: list[tuple[str, Kind]] = []
+        self._values: list[Tensor] = []
+
+    def add_part(self, name: str, value: Tensor) -> None:
+        """Add one summand of a figure."""
+        self._add(name, "sum", value, torch.ones_like(value))
+
+    def add_mean(self, name: str, value: Tensor, *, weight: Tensor) -> None:
+        """Add a mean over `weight` tokens or sequences; a variance is named after its mean."""
+        self._add(name, "mean", value, weight)
+
+    def _add(self, name: str, kind: Kind, value: Tensor, weight: Tensor) -> None:
+        self._names.append((name, kind))
+        self._values.append(torch.stack([value.detach().float(), weight.to(value).float()]))
+
+    def figures(self, accelerator: Accelerator) -> dict[str, float]:
+        """Return every figure over all processes, which must have the same names."""
+        if not self._names:
+            return {}
+        # one transfer from the device for all of them
+        rows = torch.stack(self._values).cpu().double().tolist()
+        sums: dict[str, float] = defaultdict(float)
+        weights: dict[str, float] = defaultdict(float)
+        squares: dict[str, float] = defaultdict(float)
+        for (name, kind), (value, weight) in zip(self._names, rows, strict=True):
+            factor = 1.0 if kind == "sum" else weight
+            sums[name] += value * factor
+            weights[name] += weight
+            squares[name] += value * value * factor
+        names = sorted(sums)
+        table = [number[name] for number in (sums, weights, squares) for name in names]
+        totals = summed(accelerator, table)
+        found = [totals[start : start + len(names)] for start in range(0, len(table), len(names))]
+        return _figures(names, *found, parts={name for name, kind in self._names if kind == "sum"})
+
+
+def _figures(
+    names: Sequence[str],
+    sums: Sequence[float],
+    weights: Sequence[float],
+    squares: Sequence[float],
+    *,
+    parts: Collection[str],
+) -> dict[str, float]:
+    """Return sums of parts, weighted means, and variances around the mean of all."""
+    shares = [
+        1.0 if name in parts else max(w, 1e-12) for name, w in zip(names, weights, strict=True)
+    ]
+    means = {name: total / share for name, total, share in zip(names, sums, shares, strict=True)}
+    spread = {name: q / share for name, q, share in zip(names, squares, shares, strict=True)}
+    for name in means:
+        mean = name.removesuffix(VARIANCE)
+        if mean != name:  # within the batches, and between their means
+            means[name] += max(0.0, spread[mean] - means[mean] ** 2)
+    return means
