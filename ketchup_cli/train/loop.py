@@ -181,7 +181,7 @@ def _backward(
         tally.add_part(f"loss_{term.name}{_label(run, term)}", part)
     if not torch.isfinite(total):
         raise NonFiniteError(
-            f"the loss on `{prefixes}` completions is {float(total)} (first example"
+            f"the loss on `{prefixes}` completions is {total.item()} (first example"
             f" `{batch.ids[0][:12]}`)",
             hint="--set precision=float32, or a lower --set optimizer.learning_rate",
         )
@@ -249,7 +249,7 @@ def _describe(batch: Batch, tally: Tally) -> None:
     count = torch.tensor(float(len(batch.ids)))
     tally.add_mean(f"{batch.source}_length", sizes_B.mean(), weight=count)
     if batch.finished is not None:
-        tally.add_mean("finished", torch.tensor(batch.finished), weight=count)
+        tally.add_mean("finished", torch.tensor(batch.finished), weight=torch.ones(()))
 
 
 def _tell(
