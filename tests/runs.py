@@ -1,7 +1,8 @@
 """Training runs of a few updates on two-layer models: what tests of the loop stand on."""
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
+import itertools
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +11,13 @@ import torch
 from accelerate import Accelerator
 
 from ketchup_cli import objectives
-from ketchup_cli.models.encode import Limits, Row, encode_prompts
+from ketchup_cli.models.encode import Limits, Row, collate, encode_prompts
 from ketchup_cli.models.load import load_policy
 from ketchup_cli.models.policy import Policy
 from ketchup_cli.models.sources import reference_rows
 from ketchup_cli.models.teacher import LiveTeacher, Teacher
 from ketchup_cli.reporting import Reporter, SilentReporter
-from ketchup_cli.signals import Prefixes
+from ketchup_cli.signals import Batch, Prefixes
 from ketchup_cli.specs import OptimizerSpec, RolloutSpec, TrainingSpec, ValidationSpec
 from ketchup_cli.train.data import PromptSource, RowSource, Source
 from ketchup_cli.train.metrics import MetricsLog, read_metrics
@@ -179,3 +180,23 @@ class StoppingReporter:
     def progress(self, label: str, *, total: int, unit: str, done: int = 0) -> Any:
         """Open a count that raises `tiny.Interrupted`; what was done before counts too."""
         return self._inner.progress(label, total=total, unit=unit, done=done)
+
+
+class Batches:
+    """A source that gives the batches it was made of, again and again."""
+
+    def __init__(self, batches: Sequence[Batch]) -> None:
+        self.batches_given = list(batches)
+        self.drawn = 0
+
+    def batches(self, first: int, stride: int) -> Iterator[Batch]:
+        """Return batches `first`, `first + stride`, ... endlessly."""
+        for batch in itertools.islice(itertools.cycle(self.batches_given), first, None, stride):
+            self.drawn += 1
+            yield batch
+
+
+def make_batch(policy: Policy, numbers: Sequence[int]) -> Batch:
+    """Return these rows of the toy corpus as a batch."""
+    rows = data_rows(policy)
+    return collate([rows[number] for number in numbers], pad_id=policy.pad_id, source="data")

@@ -1,5 +1,4 @@
 import itertools
-from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -8,51 +7,13 @@ import tiny
 import torch
 
 from ketchup_cli.errors import NonFiniteError
-from ketchup_cli.models.encode import collate
 from ketchup_cli.models.policy import Policy
-from ketchup_cli.models.teacher import LiveTeacher, Teacher
-from ketchup_cli.signals import Batch, Needs, Offers, StudentSignal, TeacherSignal
-from ketchup_cli.specs import OptimizerSpec, RolloutSpec, TrainingSpec, ValidationSpec
+from ketchup_cli.models.teacher import LiveTeacher
+from ketchup_cli.specs import OptimizerSpec, TrainingSpec, ValidationSpec
 from ketchup_cli.train.loop import train
 from ketchup_cli.train.run import Run
 
 PLAIN = OptimizerSpec(learning_rate=1e-3, warmup=0, max_norm=0.0)
-
-
-class Batches:
-    """A source that gives the batches it was made of, again and again."""
-
-    def __init__(self, batches: Sequence[Batch]) -> None:
-        self.batches_given = list(batches)
-        self.drawn = 0
-
-    def batches(self, first: int, stride: int) -> Iterator[Batch]:
-        for batch in itertools.islice(itertools.cycle(self.batches_given), first, None, stride):
-            self.drawn += 1
-            yield batch
-
-
-class CountingTeacher(Teacher):
-    """Counts how often it is asked."""
-
-    def __init__(self, inner: LiveTeacher) -> None:
-        self.inner = inner
-        self.asked = 0
-
-    @property
-    def offers(self) -> Offers:
-        return self.inner.offers
-
-    def signal(
-        self, batch: Batch, needs: Needs, student: StudentSignal | None = None
-    ) -> TeacherSignal:
-        self.asked += 1
-        return self.inner.signal(batch, needs, student)
-
-
-def make_batch(policy: Policy, numbers: Sequence[int]) -> Batch:
-    rows = runs.data_rows(policy)
-    return collate([rows[number] for number in numbers], pad_id=policy.pad_id, source="data")
 
 
 def one_update(**changes: object) -> TrainingSpec:
@@ -83,7 +44,7 @@ def test_two_batches_give_the_gradient_of_one_twice_the_size(tmp_path: Path) -> 
     for accumulate, parts in ((2, [range(3), range(3, 12)]), (1, [range(12)])):
         spec = one_update(accumulate=accumulate)
         student = runs.make_student(tmp_path / str(accumulate), spec)
-        source = Batches([make_batch(student, list(numbers)) for numbers in parts])
+        source = runs.Batches([runs.make_batch(student, list(numbers)) for numbers in parts])
         run = runs.make_run(
             tmp_path / str(accumulate), spec=spec, policy=student, sources={"data": source}
         )
@@ -98,7 +59,10 @@ def test_the_loss_of_an_update_is_the_mean_over_all_its_tokens(tmp_path: Path) -
     spec = one_update(accumulate=2)
     student = runs.make_student(tmp_path, spec)
     wanted = mean_loss(student, runs.data_rows(student)[:12], 400)
-    source = Batches([make_batch(student, list(range(3))), make_batch(student, list(range(3, 12)))])
+    source = runs.Batches([
+        runs.make_batch(student, list(range(3))),
+        runs.make_batch(student, list(range(3, 12))),
+    ])
     train(runs.make_run(tmp_path, spec=spec, policy=student, sources={"data": source}))
     (line,) = runs.log_of(tmp_path)
 
@@ -281,43 +245,6 @@ def test_a_dev_figure_that_is_not_finite_ends_the_run(tmp_path: Path) -> None:
         train(run)
 
 
-def test_the_teacher_is_asked_once_for_completions_that_are_used_again(tmp_path: Path) -> None:
-    teacher = CountingTeacher(runs.live_teacher())
-    train(runs.make_run(tmp_path, tables=runs.KETCHUP, teachers={"student": teacher}, reuse=3))
-
-    assert teacher.asked == 2
-
-
-def test_rollouts_are_reused_and_data_is_not(tmp_path: Path) -> None:
-    spec = runs.make_spec()
-    student = runs.make_student(tmp_path, spec)
-    sources = runs.make_sources(student, ["data", "student"], spec, runs.ROLLOUT)
-    sources["data"] = data = Batches([make_batch(student, [n]) for n in range(8)])
-    run = runs.make_run(
-        tmp_path,
-        tables=(*runs.KETCHUP, *runs.NLL),
-        spec=spec,
-        policy=student,
-        sources=sources,
-        reuse=3,
-    )
-    train(run)
-    lengths = [line["student_length"] for line in runs.log_of(tmp_path)]
-
-    assert data.drawn == 6
-    assert lengths[0] == lengths[1] == lengths[2] != lengths[3]
-
-
-def test_reused_rollouts_are_weighed_by_how_likely_they_have_become(tmp_path: Path) -> None:
-    tables = ({"name": "ketchup", "k": 2, "importance": "step"},)
-    train(runs.make_run(tmp_path, tables=tables, reuse=2))
-    ratios = [line["ratio"] for line in runs.log_of(tmp_path)]
-
-    assert ratios[0] == pytest.approx(1.0, abs=1e-4)
-    assert ratios[1] != pytest.approx(1.0, abs=1e-3)
-    assert ratios[2] == pytest.approx(1.0, abs=1e-4)
-
-
 @pytest.mark.parametrize("tables", [runs.KETCHUP, runs.KL], ids=["ketchup", "kl"])
 def test_the_teacher_does_not_learn(tables: runs.Tables, tmp_path: Path) -> None:
     policy = tiny.make_policy("t5", seed=1)
@@ -329,31 +256,3 @@ def test_the_teacher_does_not_learn(tables: runs.Tables, tmp_path: Path) -> None
 
     assert runs.same_weights(runs.weights(policy), before)
     assert all(weight.grad is None for weight in policy.model.parameters())
-
-
-def test_unfinished_rollouts_are_dropped_from_the_loss_and_counted(tmp_path: Path) -> None:
-    rollout = RolloutSpec(prompts=24, samples=8, max_new_tokens=6)
-    train(runs.make_run(tmp_path, tables=runs.KETCHUP, spec=one_update(), rollout=rollout))
-    (line,) = runs.log_of(tmp_path)
-
-    assert 0 < line["finished"] < 1
-    assert line["student_sequences"] == pytest.approx(192 * line["finished"], abs=1e-3)
-
-
-def test_a_log_of_a_run_killed_before_its_first_checkpoint_is_begun_again(tmp_path: Path) -> None:
-    spec = runs.make_spec(checkpoint_every=0)
-    with pytest.raises(tiny.Interrupted):
-        train(runs.make_run(tmp_path, spec=spec, reporter=runs.StoppingReporter(4)))
-    with (tmp_path / "metrics.jsonl").open("a") as log:
-        log.write('{"update": 5, "lo')
-    train(runs.make_run(tmp_path, spec=spec))
-
-    assert [line["update"] for line in runs.log_of(tmp_path)] == [1, 2, 3, 4, 5, 6]
-
-
-def test_a_resumed_log_holds_every_update_once(tmp_path: Path) -> None:
-    with pytest.raises(tiny.Interrupted):
-        train(runs.make_run(tmp_path, reporter=runs.StoppingReporter(5)))
-    train(runs.make_run(tmp_path))
-
-    assert [line["update"] for line in runs.log_of(tmp_path)] == [1, 2, 3, 4, 5, 6]
