@@ -132,6 +132,16 @@ def test_the_same_run_twice_gives_the_same_weights(tmp_path: Path) -> None:
     assert runs.same_weights(*found)
 
 
+def test_every_update_drops_other_units(tmp_path: Path) -> None:
+    still = OptimizerSpec(learning_rate=1e-30, warmup=0)
+    spec = runs.make_spec(dropout=0.3, optimizer=still)
+    student = runs.make_student(tmp_path, spec)
+    source = runs.Batches([runs.make_batch(student, list(range(4)))])
+    train(runs.make_run(tmp_path, spec=spec, policy=student, sources={"data": source}))
+
+    assert len({line["loss"] for line in runs.log_of(tmp_path)}) == 6
+
+
 def test_a_run_lowers_its_loss(tmp_path: Path) -> None:
     spec = runs.make_spec(updates=30, optimizer=OptimizerSpec(learning_rate=1e-2, warmup=2))
     outcome = train(runs.make_run(tmp_path, spec=spec))
