@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ketchup_cli.errors import NonFiniteError, ShapeError
 from ketchup_cli.functional.checks import at_least_float32, check_shapes, row_blocks
+from ketchup_cli.functional.sweeps import MeanLessTaken, TakenLogProb
 
 LOGIT_FLOOR = -1e30
 """Stands for minus infinity where it would be multiplied by a probability of 0."""
@@ -49,8 +50,10 @@ def log_probs_of(logits_BTV: Tensor, tokens_BT: Tensor) -> Tensor:
         ShapeError: shapes differ.
     """
     check_shapes("logits_BTV tokens_BT", logits_BTV, tokens_BT)
-    logp_BTV = at_least_float32(logits_BTV).log_softmax(dim=-1)
-    return logp_BTV.gather(-1, tokens_BT.long()[..., None]).squeeze(-1)
+    f_NV = at_least_float32(logits_BTV).flatten(0, 1)
+    tokens_N1 = tokens_BT.long().reshape(-1, 1)
+    taken_N1: Tensor = TakenLogProb.apply(f_NV, tokens_N1)  # type: ignore[no-untyped-call]
+    return taken_N1.view(tokens_BT.shape)
 
 
 def mean_log_prob(logits_BTV: Tensor, tokens_BT: Tensor, logp_BT: Tensor) -> Tensor:
@@ -74,9 +77,10 @@ def mean_log_prob(logits_BTV: Tensor, tokens_BT: Tensor, logp_BT: Tensor) -> Ten
         ShapeError: shapes differ.
     """
     check_shapes("logits_BTV tokens_BT logp_BT", logits_BTV, tokens_BT, logp_BT)
-    taken_BT = logits_BTV.gather(-1, tokens_BT.long()[..., None]).squeeze(-1)
-    f_BTV = at_least_float32(logits_BTV)
-    return logp_BT + f_BTV.mean(dim=-1) - at_least_float32(taken_BT)
+    f_NV = at_least_float32(logits_BTV).flatten(0, 1)
+    tokens_N1 = tokens_BT.long().reshape(-1, 1)
+    less_N1: Tensor = MeanLessTaken.apply(f_NV, tokens_N1)  # type: ignore[no-untyped-call]
+    return logp_BT + less_N1.view(tokens_BT.shape)
 
 
 def entropy(logits_BTV: Tensor) -> Tensor:

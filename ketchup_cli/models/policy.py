@@ -211,13 +211,19 @@ class Policy:
         with torch.autocast(self.device.type, enabled=False):
             weight = self.model.get_output_embeddings().weight
             logits = self.module.head(hidden.to(weight.dtype))
-        return logits[..., : self.vocabulary].float()
+        return self._own(logits).float()
 
     def logits(self, batch: Batch) -> Tensor:
         """Return float32 logits `[B, T, V]`, one row per completion token; gradients flow."""
         with self.autocast():
             logits: Tensor = self.runner(*_tensors(batch), logits=True)
-        return logits[..., : self.vocabulary].float()
+        return self._own(logits).float()
+
+    def _own(self, logits: Tensor) -> Tensor:
+        """Return logits without the rows the model was padded with."""
+        # a slice of everything would cost two tensors of that size on the way back
+        whole = logits.shape[-1] == self.vocabulary
+        return logits if whole else logits[..., : self.vocabulary]
 
     @torch.no_grad()
     def check_head(self) -> None:

@@ -76,14 +76,16 @@ def clip_gradients(weights: Iterable[nn.Parameter], max_norm: float) -> float:
     Raises:
         NonFiniteError: a gradient is NaN or infinite; nothing has been changed by it yet.
     """
-    limit = max_norm if max_norm > 0 else math.inf
-    norm = float(nn.utils.clip_grad_norm_(list(weights), limit))
+    own = list(weights)
+    norm = nn.utils.get_total_norm([weight.grad for weight in own if weight.grad is not None])
     if not math.isfinite(norm):
         raise NonFiniteError(
             "the gradient is not finite",
             hint="--set precision=float32, or a lower --set optimizer.learning_rate",
         )
-    return norm
+    if 0 < max_norm < float(norm):
+        nn.utils.clip_grads_with_norm_(own, max_norm, norm)
+    return float(norm)
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> Iterator[tuple[str, torch.Tensor]]:

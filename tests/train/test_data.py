@@ -69,6 +69,19 @@ def test_an_epoch_holds_every_row_once() -> None:
     assert sorted(number for group in groups for number in group) == list(range(50))
 
 
+def test_rows_of_one_length_meet_others_in_another_epoch() -> None:
+    rows = [Row(id=str(number), prompt=(5,), completion=(6,)) for number in range(20)]
+    epochs = [
+        {
+            frozenset(group)
+            for group in epoch_groups(rows, lambda pool: by_length(pool, 8), seed=0, epoch=epoch)
+        }
+        for epoch in (0, 1)
+    ]
+
+    assert epochs[0] != epochs[1]
+
+
 def test_batches_come_in_random_order_of_length() -> None:
     batches = list(itertools.islice(make_source().batches(0, 1), 12))
     widths = [batch.tokens_BT.shape[1] for batch in batches]

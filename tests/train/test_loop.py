@@ -142,6 +142,27 @@ def test_every_update_drops_other_units(tmp_path: Path) -> None:
     assert len({line["loss"] for line in runs.log_of(tmp_path)}) == 6
 
 
+def test_gradients_of_one_update_are_gone_in_the_next(tmp_path: Path) -> None:
+    still = OptimizerSpec(learning_rate=1e-30, warmup=0, max_norm=0.0)
+    spec = runs.make_spec(optimizer=still)
+    student = runs.make_student(tmp_path, spec)
+    source = runs.Batches([runs.make_batch(student, list(range(4)))])
+    train(runs.make_run(tmp_path, spec=spec, policy=student, sources={"data": source}))
+    norms = [line["gradient_norm"] for line in runs.log_of(tmp_path)]
+
+    assert norms == pytest.approx([norms[0]] * 6, rel=1e-6)
+
+
+def test_only_weights_that_are_better_are_written(tmp_path: Path) -> None:
+    spec = runs.make_spec(
+        checkpoint_every=0, validation=ValidationSpec(metric="bleu", every=2, probe=0)
+    )
+    train(runs.make_run(tmp_path, spec=spec, evaluate=runs.planted([1.0, 7.0, 3.0, 7.0])))
+    names = sorted(path.name for path in (tmp_path / "state").iterdir())
+
+    assert [int(name.split("-")[1]) for name in names] == [0, 2]
+
+
 def test_a_run_lowers_its_loss(tmp_path: Path) -> None:
     spec = runs.make_spec(updates=30, optimizer=OptimizerSpec(learning_rate=1e-2, warmup=2))
     outcome = train(runs.make_run(tmp_path, spec=spec))

@@ -33,6 +33,8 @@ for name in cases.CASES:
     if run.accelerator.is_main_process:
         weights = {key: value.clone() for key, value in run.policy.model.state_dict().items()}
         save_file(weights, folder / f"{name}.safetensors")
+told = cases.of_first(run.accelerator, {"bleu": float(run.accelerator.process_index + 7)})
+(folder / "told").write_text(str(told))
 """
 
 
@@ -103,6 +105,12 @@ def test_two_processes_log_the_figures_of_all_tokens(case: str, pair: Path, tmp_
         assert one.keys() == other.keys()
         for name in one.keys() - timings:
             assert other[name] == pytest.approx(one[name], abs=1e-4), name
+
+
+def test_all_processes_decide_by_the_figures_of_the_first(pair: Path) -> None:
+    told = [(pair.parent / rank / "told").read_text() for rank in ("0", "1")]
+
+    assert told == ["{'bleu': 7.0}"] * 2
 
 
 def test_alone_a_process_has_the_sums_already() -> None:

@@ -36,6 +36,12 @@ def make_run(folder: Path, case: str, **more: object) -> Run:
     return runs.make_run(folder, spec=runs.make_spec(**changes), **parts, **more)
 
 
+def last_facts(run: Run) -> dict:
+    found = run.checkpoints.latest()
+    assert found is not None
+    return found.facts
+
+
 def interrupted(folder: Path, case: str, *, after: int) -> None:
     with pytest.raises(tiny.Interrupted):
         train(make_run(folder, case, reporter=runs.StoppingReporter(after)))
@@ -56,6 +62,7 @@ def test_a_resumed_run_ends_with_the_weights_of_an_uninterrupted_one(
 
     assert runs.same_weights(runs.weights(straight.policy), runs.weights(resumed.policy))
     assert found == wanted
+    assert last_facts(resumed) == last_facts(straight)
 
 
 def test_a_run_killed_twice_ends_alike(tmp_path: Path) -> None:
@@ -212,6 +219,7 @@ def test_a_checkpoint_written_again_replaces_the_damaged_one(tmp_path: Path) -> 
 
     assert found is not None
     assert runs.same_weights(found.tensors, some_weights(7))
+    assert file_of(tmp_path, "checkpoint", 20).is_file()
 
 
 def test_a_damaged_checkpoint_does_not_keep_a_run_from_saving(tmp_path: Path) -> None:

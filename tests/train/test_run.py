@@ -95,3 +95,16 @@ def test_a_resumed_log_holds_every_update_once(tmp_path: Path) -> None:
     train(runs.make_run(tmp_path))
 
     assert [line["update"] for line in runs.log_of(tmp_path)] == [1, 2, 3, 4, 5, 6]
+
+
+def test_a_validation_knows_the_mean_return_since_the_one_before(tmp_path: Path) -> None:
+    run = runs.make_run(tmp_path, tables=runs.KETCHUP)
+    train(run)
+    returns = [line["return"] for line in runs.log_of(tmp_path)]
+    found = run.checkpoints.latest()
+
+    assert found is not None
+    (_, _, first), (_, _, second), (_, _, third) = found.facts["watch"]["history"]
+    assert first is None
+    assert second == pytest.approx(sum(returns[:3]) / 3, abs=1e-5)
+    assert third == pytest.approx(sum(returns[3:]) / 3, abs=1e-5)
