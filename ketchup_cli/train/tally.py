@@ -46,8 +46,9 @@ class Tally:
         """Return every figure over all processes, which must have the same names."""
         if not self._names:
             return {}
-        # one transfer from the device for all of them
-        rows = torch.stack(self._values).cpu().double().tolist()
+        # figures of batches that never left the CPU join the others: one transfer for all
+        there = [value.to(accelerator.device) for value in self._values]
+        rows = torch.stack(there).cpu().double().tolist()
         sums: dict[str, float] = defaultdict(float)
         weights: dict[str, float] = defaultdict(float)
         squares: dict[str, float] = defaultdict(float)

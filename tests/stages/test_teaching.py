@@ -7,7 +7,7 @@ from distilling import make_cache, make_inputs, make_pseudo_targets, make_spec
 
 from ketchup_cli.errors import DataError, MismatchError, SpecError
 from ketchup_cli.specs import DistillSpec
-from ketchup_cli.stages import distill
+from ketchup_cli.stages import STAGES, distill
 from ketchup_cli.store.artifact import Input
 from ketchup_cli.store.layout import Store
 
@@ -53,6 +53,27 @@ def test_a_cache_that_cannot_serve_is_passed_over_by_auto_and_refused_on_demand(
     for spec, used in ((make_spec(teacher="cache"), given), (make_spec(), alone)):
         with pytest.raises(MismatchError, match=message):
             distill.plan(spec, used)
+
+
+@pytest.mark.parametrize(
+    ("tables", "teacher", "needed", "used"),
+    [
+        (({"name": "kl"},), "auto", [], ["teacher", "cache"]),
+        (({"name": "kl"},), "live", ["teacher"], ["teacher"]),
+        (({"name": "kl"},), "cache", [], ["cache"]),
+        (({"name": "ketchup"},), "auto", ["teacher"], ["teacher"]),
+        (({"name": "ketchup"}, {"name": "kl"}), "auto", ["teacher"], ["teacher", "cache"]),
+        (({"name": "nll"},), "auto", [], []),
+    ],
+)
+def test_inputs_are_looked_for_as_the_objective_needs_them(
+    tables: tuple[dict, ...], teacher: str, needed: list[str], used: list[str]
+) -> None:
+    spec = make_spec(*tables, teacher=teacher)
+    roles = [role for role in STAGES["distill"].roles if role.name in {"teacher", "cache"}]
+
+    assert [role.name for role in roles if role.needed(spec)] == needed
+    assert [role.name for role in roles if role.used(spec)] == used
 
 
 def assert_refused(
