@@ -92,7 +92,7 @@ def make_run(
         spec: `make_spec()`, if not given.
         policy: the student; a T5 of seed 0 with the spec's dropout, if not given.
         teachers: the live T5 of seed 1 for every kind of completions, if not given.
-        parts: `evaluate`, `sources`, `rollout`, `reporter`, `accelerator`, `reuse`.
+        parts: `evaluate`, `sources`, `rollout`, `reporter`, `accelerator`, `checkpoints`, `reuse`.
     """
     spec = spec or make_spec()
     policy = policy or make_student(folder, spec)
@@ -106,13 +106,13 @@ def make_run(
         "evaluate": losing(policy),
         "reporter": SilentReporter(),
         "accelerator": Accelerator(cpu=True),
+        "checkpoints": Checkpoints(folder / "state"),
     }
     return Run(
         policy=policy,
         terms=terms,
         spec=spec,
         teachers=teachers or {},
-        checkpoints=Checkpoints(folder / "state"),
         log=MetricsLog(folder / "metrics.jsonl"),
         **(settings | parts),
     )

@@ -55,6 +55,18 @@ def test_a_cache_that_cannot_serve_is_passed_over_by_auto_and_refused_on_demand(
             distill.plan(spec, used)
 
 
+def test_a_cache_of_references_does_not_speak_about_pseudo_targets(tmp_path: Path) -> None:
+    given = make_inputs(tmp_path)
+    given["cache"] = make_cache(tmp_path, given)
+    spec = make_spec({"name": "kl", "prefixes": "teacher"})
+    (line,) = plan_lines(spec, given)
+
+    assert line.endswith("the objective learns from pseudo-targets of `train`")
+    with pytest.raises(MismatchError, match="is about references of split `train`") as caught:
+        distill.plan(make_spec({"name": "kl", "prefixes": "teacher"}, teacher="cache"), given)
+    assert "completions=pseudo-targets" in str(caught.value.hint)
+
+
 @pytest.mark.parametrize(
     ("tables", "teacher", "needed", "used"),
     [
