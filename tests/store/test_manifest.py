@@ -283,9 +283,7 @@ def test_a_manifest_larger_than_any_is_refused_unread(tmp_path: Path) -> None:
         manifests.read(tmp_path)
 
 
-@pytest.mark.skipif(
-    not Path("/proc/self/status").is_file(), reason="the peak is read from /proc, which is not here"
-)
+@pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="no /proc to read a peak from")
 def test_the_largest_manifest_takes_less_than_300_mb_to_refuse(tmp_path: Path) -> None:
     filler = b"[]," * (manifests.LIMIT_BYTES // 3 - 2)
     (tmp_path / "manifest.json").write_bytes(b"[" + filler + b"[]]")
