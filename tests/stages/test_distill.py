@@ -1,10 +1,14 @@
 from pathlib import Path
 
+import msgspec
 import pytest
 import storing
 import tiny
+import torch
+from caches import LIMITS
 from distilling import (
     OBJECTIVES,
+    ROLLOUT,
     log_of,
     make_cache,
     make_inputs,
@@ -13,7 +17,11 @@ from distilling import (
     run,
 )
 
+from ketchup_cli import functional as F
+from ketchup_cli.corpora import read_generations, read_split
+from ketchup_cli.models.encode import collate
 from ketchup_cli.models.load import load_policy
+from ketchup_cli.models.sources import reference_rows
 from ketchup_cli.stages import distill
 from ketchup_cli.store.layout import Store
 
@@ -80,12 +88,15 @@ def test_a_cache_and_the_live_teacher_serve_one_mix(tmp_path: Path) -> None:
     given = make_inputs(tmp_path)
     given["cache"] = make_cache(tmp_path, given, top=8)
     spec = make_spec({"name": "ketchup"}, {"name": "kl", "weight": 0.1}, {"name": "nll"})
-    artifact = run(tmp_path, spec, given)
-    (line, *_) = log_of(artifact)
+    (line, *_) = log_of(run(tmp_path, spec, given))
+    (cached, *_) = log_of(run(tmp_path, make_spec(), given))
+    (live, *_) = log_of(run(tmp_path, make_spec(teacher="live"), given))
 
     assert line["loss"] == pytest.approx(
         line["loss_ketchup"] + 0.1 * line["loss_kl"] + line["loss_nll"], abs=1e-5
     )
+    assert line["kl"] == pytest.approx(cached["kl"], abs=1e-5)
+    assert line["kl"] != pytest.approx(live["kl"], abs=1e-5)
 
 
 def test_the_divergence_from_a_live_teacher_is_measured_on_the_dev_split(tmp_path: Path) -> None:
@@ -94,6 +105,20 @@ def test_the_divergence_from_a_live_teacher_is_measured_on_the_dev_split(tmp_pat
 
     assert len(found) == 3
     assert all(value > 0 for value in found)
+
+
+def test_the_probe_is_the_divergence_from_the_teacher_to_the_student(tmp_path: Path) -> None:
+    given = make_inputs(tmp_path)
+    (first, *_) = log_of(run(tmp_path, make_spec({"name": "ketchup"}), given), "validation")
+    teacher, student = (
+        load_policy(tmp_path / name, device="cpu") for name in ("teacher", "student")
+    )
+    rows = reference_rows(student, read_split(tmp_path / "corpus", "dev")[:4], LIMITS).rows
+    batch = collate(rows, pad_id=student.pad_id, source="data")
+    with torch.no_grad():
+        wanted = F.masked_mean(F.kl(teacher.logits(batch), student.logits(batch)), batch.mask_BT)
+
+    assert first["kl_probe"] == pytest.approx(float(wanted), abs=1e-5)
 
 
 def test_the_probe_of_a_student_that_is_its_teacher_is_zero(tmp_path: Path) -> None:
@@ -130,6 +155,30 @@ def test_only_the_first_examples_are_used_when_asked(tmp_path: Path) -> None:
     )
 
     assert dict(reporter.notes)["data rows"].startswith("5 rows")
+
+
+def test_only_pseudo_targets_of_the_first_examples_are_used_when_asked(tmp_path: Path) -> None:
+    given = make_inputs(tmp_path)
+    given["pseudo-targets"] = make_pseudo_targets(tmp_path, given)
+    reporter = tiny.SilentReporter()
+    spec = make_spec({"name": "nll", "prefixes": "teacher"}, examples=5)
+    tiny.run_stage(Store.open(tmp_path / "runs"), "distill", spec, given, reporter=reporter)
+
+    texts = read_generations(given["pseudo-targets"].path / "pseudo-targets.jsonl")
+    first = {example.id for example in read_split(tmp_path / "corpus", "train")[:5]}
+    count = sum(text.id in first for text in texts)
+
+    assert 5 <= count <= 10
+    assert dict(reporter.notes)["teacher rows"].startswith(f"{count} rows")
+
+
+def test_rollouts_are_used_as_often_as_asked(tmp_path: Path) -> None:
+    rollout = msgspec.structs.replace(ROLLOUT, reuse=2)
+    spec = make_spec({"name": "ketchup"}, updates=4, rollout=rollout)
+    artifact = run(tmp_path, spec, make_inputs(tmp_path))
+    returns = [line["return"] for line in log_of(artifact)]
+
+    assert returns[0] == returns[1] != returns[2] == returns[3]
 
 
 def test_the_plan_writes_the_loss_out(tmp_path: Path) -> None:
