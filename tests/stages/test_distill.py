@@ -172,6 +172,16 @@ def test_only_pseudo_targets_of_the_first_examples_are_used_when_asked(tmp_path:
     assert dict(reporter.notes)["teacher rows"].startswith(f"{count} rows")
 
 
+@pytest.mark.parametrize("dropout", [0.0, 0.5])
+def test_dropout_is_that_of_the_run(dropout: float, tmp_path: Path) -> None:
+    spec = make_spec({"name": "ketchup", "importance": "step"}, updates=1, dropout=dropout)
+    (line,) = log_of(run(tmp_path, spec, make_inputs(tmp_path)))
+    # rollouts are drawn without dropout, so the student's own samples look as likely only without
+    on_policy = line["ratio_variance"] < 1e-6
+
+    assert on_policy == (dropout == 0)
+
+
 def test_rollouts_are_used_as_often_as_asked(tmp_path: Path) -> None:
     rollout = msgspec.structs.replace(ROLLOUT, reuse=2)
     spec = make_spec({"name": "ketchup"}, updates=4, rollout=rollout)
