@@ -8,8 +8,8 @@ step at which token `a_t` is emitted from state `s_t`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Literal, TypeVar, final
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, Literal, Protocol, TypeVar, final
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -66,6 +66,45 @@ class TopEntries:
     weights_BTM: Tensor | None = None
 
 
+class LogitRows(Protocol):
+    """All of a teacher's logits, of the real tokens of a batch in row-major order of its mask.
+
+    They are asked for a few rows at a time and need not exist before: N rows of a large vocabulary
+    are the largest tensor there is.
+    """
+
+    @property
+    def count(self) -> int:
+        """The number of rows N."""
+
+    def logits(self, which: slice) -> Tensor:
+        """Return rows `which`, [n, V], at least float32, without a gradient."""
+
+    def to(self, device: object) -> LogitRows:
+        """Return the same rows, answered on `device`."""
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class HeldLogits:
+    """Rows of logits that exist already."""
+
+    logits_NV: Tensor
+
+    @property
+    def count(self) -> int:
+        """The number of rows N."""
+        return self.logits_NV.shape[0]
+
+    def logits(self, which: slice) -> Tensor:
+        """Return rows `which`, [n, V]."""
+        return self.logits_NV[which].detach()
+
+    def to(self, device: object) -> HeldLogits:
+        """Return the same rows on `device`."""
+        return HeldLogits(self.logits_NV.to(device))  # type: ignore[call-overload]
+
+
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TeacherSignal:
@@ -85,8 +124,12 @@ class TeacherSignal:
     student_expected_BT: Tensor | None = None
     """E_pi[f] under the student's own distribution in the same state, detached."""
     top: TopEntries | None = None
-    dense_BTV: Tensor | None = None
+    dense: LogitRows | None = None
+    """All logits, handed out in rows; read them with `F.at_steps`."""
+    own_BTV: Tensor | None = None
+    """All logits with a gradient into the teacher's trainable part."""
     hidden_LBTH: Tensor | None = None
+    """States of the embeddings and of every decoder layer, L = layers + 1."""
 
 
 @final
@@ -97,6 +140,7 @@ class StudentSignal:
     logits_BTV: Tensor
     logp_taken_BT: Tensor
     hidden_LBTH: Tensor | None = None
+    """States of the embeddings and of every decoder layer, L = layers + 1."""
 
 
 @final
@@ -108,6 +152,29 @@ class Inputs:
     student: StudentSignal
     teacher: TeacherSignal | None = None
     reference: StudentSignal | None = None
+    parts: Mapping[str, Tensor] = field(default_factory=dict)
+    """The objective's own learnable tensors, those of `Objective.parts`; gradients flow."""
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sizes:
+    """Sizes of student and teacher, by which an objective shapes its learnable parts."""
+
+    student_layers: int
+    student_width: int
+    teacher_layers: int
+    teacher_width: int
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """A learnable tensor of an objective, saved beside the student and not part of it."""
+
+    shape: tuple[int, ...]
+    start: Literal["zeros", "identity", "normal"] = "zeros"
+    """What it holds before the first update; normal has standard deviation 1 / sqrt(last axis)."""
 
 
 @final
@@ -122,6 +189,8 @@ class Needs:
     """Whether `TeacherSignal.student_expected_BT` is read; it takes a live teacher."""
     hidden: bool = False
     reference: bool = False
+    trainable_teacher: bool = False
+    """Whether `TeacherSignal.own_BTV` is read; it takes a live teacher with a trainable part."""
     temperature: float = 1.0
 
     def __or__(self, other: Needs) -> Needs:
@@ -135,6 +204,7 @@ class Needs:
             student_expected=self.student_expected or other.student_expected,
             hidden=self.hidden or other.hidden,
             reference=self.reference or other.reference,
+            trainable_teacher=self.trainable_teacher or other.trainable_teacher,
             temperature=asked.pop() if asked else self.temperature,
         )
 
@@ -187,12 +257,12 @@ Carrier = TypeVar("Carrier", Batch, TeacherSignal, TopEntries)
 def to_device(value: Carrier, device: object) -> Carrier:
     """Return `value` with every tensor in it on `device`."""
     moved: dict[str, object] = {}
-    for field in fields(value):
-        item = getattr(value, field.name)
+    for entry in fields(value):
+        item = getattr(value, entry.name)
         if isinstance(item, TopEntries):
-            moved[field.name] = to_device(item, device)
+            moved[entry.name] = to_device(item, device)
         elif hasattr(item, "to"):
-            moved[field.name] = item.to(device)
+            moved[entry.name] = item.to(device)
         else:
-            moved[field.name] = item
+            moved[entry.name] = item
     return type(value)(**moved)  # type: ignore[arg-type]

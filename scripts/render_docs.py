@@ -173,7 +173,7 @@ def objectives_table(*, link: str) -> str:
 
 
 def _objective_row(name: str, link: str) -> tuple[str, ...]:
-    needs = objectives.build({"name": name}).needs
+    needs = objectives.build({"name": name})[0].needs
     live = needs.prefixes == ("student",) or needs.student_expected
     detail = {"none": "none", "stats": "statistics", "top": "largest logits", "dense": "all logits"}
     where = "" if needs.teacher == "none" else ", live" if live else ", live or cached"

@@ -6,7 +6,15 @@ import torch
 from torch import Tensor
 
 from ketchup_cli import functional as F
-from ketchup_cli.signals import Batch, Inputs, Needs, StudentSignal, TeacherSignal, TopEntries
+from ketchup_cli.signals import (
+    Batch,
+    HeldLogits,
+    Inputs,
+    Needs,
+    StudentSignal,
+    TeacherSignal,
+    TopEntries,
+)
 
 LENGTHS = (5, 3, 1, 4)
 GROUPS = (7, 7, 9, 9)
@@ -46,6 +54,11 @@ def student_signal(logits_BTV: Tensor, batch: Batch) -> StudentSignal:
     )
 
 
+def rows_of(logits_BTV: Tensor, batch: Batch) -> HeldLogits:
+    """Return the logits of the real tokens, as a teacher hands them out."""
+    return HeldLogits(logits_BTV[batch.mask_BT.bool()])
+
+
 def teacher_signal(
     logits_BTV: Tensor,
     batch: Batch,
@@ -69,7 +82,7 @@ def teacher_signal(
         temperature=tau,
         student_expected_BT=F.expectation(flat_NV, student_BTV.detach().flatten(0, 1)).view(shape),
         top=TopEntries(ids_BTM=ids, gaps_BTM=gaps, tail_BT=tail[..., 0]),
-        dense_BTV=logits_BTV if needs is not None and needs.teacher == "dense" else None,
+        dense=rows_of(logits_BTV, batch) if needs and needs.teacher == "dense" else None,
     )
 
 

@@ -10,9 +10,23 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ketchup_cli.functional.advantages import batch_mean, clip, leave_one_out, rms_normalise
+    from ketchup_cli.functional.advantages import (
+        batch_mean,
+        clip,
+        leave_one_out,
+        likeliest_reverse_kl,
+        rms_normalise,
+        step_mean,
+    )
     from ketchup_cli.functional.checks import at_least_float32, check_shapes, row_blocks
     from ketchup_cli.functional.divergences import js, kl, reverse_kl, tvd
+    from ketchup_cli.functional.layers import (
+        HiddenNorm,
+        LayerMap,
+        layer_angles,
+        layer_distances,
+        layer_map,
+    )
     from ketchup_cli.functional.logprobs import (
         LOGIT_FLOOR,
         Statistics,
@@ -33,48 +47,74 @@ if TYPE_CHECKING:
         reduce_metrics,
         zero_padding,
     )
-    from ketchup_cli.functional.policy_gradients import importance_ratio, policy_gradient
+    from ketchup_cli.functional.policy_gradients import (
+        clipped_surrogate,
+        expected_logit,
+        importance_ratio,
+        policy_gradient,
+    )
     from ketchup_cli.functional.returns import (
         Ending,
+        discounted_means,
         discounted_returns,
         induced_rewards,
         k_step_advantages,
+        k_step_futures,
         k_step_returns,
+        of_next_step,
     )
-    from ketchup_cli.functional.truncated import Tail, kl_truncated
+    from ketchup_cli.functional.steps import Measure, at_steps, at_top, step_blocks
+    from ketchup_cli.functional.truncated import Tail, bucketed, kl_truncated
 
 __all__ = [
     "LOGIT_FLOOR",
     "Ending",
+    "HiddenNorm",
+    "LayerMap",
+    "Measure",
     "Statistics",
     "Tail",
     "at_least_float32",
+    "at_steps",
+    "at_top",
     "batch_mean",
+    "bucketed",
     "check_shapes",
     "choose_by_inverse_cdf",
     "clip",
+    "clipped_surrogate",
+    "discounted_means",
     "discounted_returns",
     "entropy",
     "expectation",
+    "expected_logit",
     "importance_ratio",
     "induced_rewards",
     "js",
     "k_step_advantages",
+    "k_step_futures",
     "k_step_returns",
     "kl",
     "kl_truncated",
+    "layer_angles",
+    "layer_distances",
+    "layer_map",
     "leave_one_out",
     "lengths",
+    "likeliest_reverse_kl",
     "log_probs_of",
     "masked_mean",
     "masked_sum",
     "mean_log_prob",
+    "of_next_step",
     "policy_gradient",
     "reduce",
     "reduce_metrics",
     "reverse_kl",
     "rms_normalise",
     "row_blocks",
+    "step_blocks",
+    "step_mean",
     "teacher_statistics",
     "tempered",
     "top_entries",
@@ -86,10 +126,12 @@ _MODULES = (
     "advantages",
     "checks",
     "divergences",
+    "layers",
     "logprobs",
     "masking",
     "policy_gradients",
     "returns",
+    "steps",
     "truncated",
 )
 

@@ -53,17 +53,70 @@ def kl_truncated(
         q_logits_BTV,
     )
     q_logits_BTV = tempered(q_logits_BTV, temperature)
-    # of the kept entries only their ratio is taken from the gaps: rounded gaps would otherwise
-    # leave a total mass that is not 1, and a divergence below 0
-    gaps_BTM = top.gaps_BTM.to(q_logits_BTV.dtype).clamp(max=-LOGIT_FLOOR)
-    logp_BTM = (-gaps_BTM / temperature).log_softmax(dim=-1)
-    tail_BT = top.tail_BT.to(q_logits_BTV.dtype)
-    if tail == "renormalise" or top.ids_BTM.shape[-1] == q_logits_BTV.shape[-1]:
-        tail_BT = torch.zeros_like(tail_BT)
-    logp_BTM = logp_BTM + torch.log1p(-tail_BT)[..., None]
+    logp_BTM, tail_BT = _kept_log_probs(top, q_logits_BTV, tail=tail, temperature=temperature)
     flat = (x.flatten(0, 1) for x in (q_logits_BTV, top.ids_BTM.long(), logp_BTM, tail_BT))
     divergence_N: Tensor = _BucketKl.apply(*flat)  # type: ignore[no-untyped-call]
     return divergence_N.view(tail_BT.shape)
+
+
+def bucketed(
+    top: TopEntries, q_logits_BTV: Tensor, *, tail: Tail = "bucket", temperature: float = 1.0
+) -> tuple[Tensor, Tensor]:
+    """Return teacher and student as distributions over the kept entries and one for the tail.
+
+        p' = (p_1, ..., p_M, p_tail),   q' = (q_1, ..., q_M, 1 - sum_m q_m)
+
+    Any divergence of p' and q' is at most that of p and q (data processing); "renormalise" divides
+    the kept p by their sum and leaves the tail none. Both are log-probabilities, so they are their
+    own logits. No gradient reaches the teacher.
+
+    Args:
+        top: the teacher's M largest logits as gaps, and the mass of the tail at `temperature`.
+        q_logits_BTV: [B, T, V] student logits in the same states, finite; gradients flow.
+        tail: the rule for the unknown entries.
+        temperature: divides both.
+
+    Returns:
+        Log-probabilities [B, T, M + 1] of teacher and student, at least float32; what has no mass
+        has `LOGIT_FLOOR`.
+
+    Raises:
+        ShapeError: shapes differ.
+    """
+    check_shapes(
+        "top.ids_BTM top.gaps_BTM top.tail_BT q_logits_BTV",
+        top.ids_BTM,
+        top.gaps_BTM,
+        top.tail_BT,
+        q_logits_BTV,
+    )
+    q_BTV = tempered(q_logits_BTV, temperature)
+    logp_BTM, tail_BT = _kept_log_probs(top, q_BTV, tail=tail, temperature=temperature)
+    ids_BTM = top.ids_BTM.long()
+    lse_BT1 = q_BTV.logsumexp(dim=-1, keepdim=True)
+    # not 1 - sum of the kept: nothing would be left of a small tail
+    rest_BTV = q_BTV.scatter(-1, ids_BTM, -torch.inf)
+    rest_BT1 = rest_BTV.clamp(min=LOGIT_FLOOR).logsumexp(dim=-1, keepdim=True)
+    q_tail_BT1 = (rest_BT1 - lse_BT1).clamp(min=LOGIT_FLOOR)
+    p_tail_BT1 = tail_BT[..., None].log().clamp(min=LOGIT_FLOOR)
+    return (
+        torch.cat([logp_BTM, p_tail_BT1], dim=-1),
+        torch.cat([q_BTV.gather(-1, ids_BTM) - lse_BT1, q_tail_BT1], dim=-1),
+    )
+
+
+def _kept_log_probs(
+    top: TopEntries, like_BTV: Tensor, *, tail: Tail, temperature: float
+) -> tuple[Tensor, Tensor]:
+    """Return the teacher's log-probabilities of the kept entries, and the tail's mass by its rule."""
+    # of the kept entries only their ratio is taken from the gaps: rounded gaps would otherwise
+    # leave a total mass that is not 1, and a divergence below 0
+    gaps_BTM = top.gaps_BTM.to(like_BTV.dtype).clamp(max=-LOGIT_FLOOR)
+    logp_BTM = (-gaps_BTM / temperature).log_softmax(dim=-1)
+    tail_BT = top.tail_BT.to(like_BTV.dtype)
+    if tail == "renormalise" or top.ids_BTM.shape[-1] == like_BTV.shape[-1]:
+        tail_BT = torch.zeros_like(tail_BT)
+    return logp_BTM + torch.log1p(-tail_BT)[..., None], tail_BT
 
 
 class _BucketKl(torch.autograd.Function):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, final
 
@@ -48,7 +48,7 @@ class Request:
     top: int = 0
     """Largest logits kept per token; 0 keeps none."""
     dense: bool = False
-    """Whether the logits themselves are kept, `[B, T, V]`."""
+    """Whether the logits themselves are kept, `[N, V]`."""
     student_logits_BTV: Tensor | None = None
     """Where given, the teacher's logit is averaged under the student's distribution as well."""
     chunk_tokens: int = CHUNK_TOKENS
@@ -65,7 +65,9 @@ class Reduced:
     entries: tuple[Tensor, Tensor, Tensor] | None
     """`(ids_NM, gaps_NM, tail_NK)` of the largest logits."""
     student_expected_N: Tensor | None
-    dense_BTV: Tensor | None
+    dense_NV: Tensor | None
+    hidden_NH: Tensor
+    """The states the head made the logits of."""
 
 
 @torch.no_grad()
@@ -92,7 +94,7 @@ def score(policy: Policy, batch: Batch, request: Request) -> Reduced:
     hidden_NH = policy.hidden(batch).flatten(0, 1)[places_N]
     collector = _Collector(batch, places_N, request, vocabulary=policy.vocabulary)
     visit_blocks(policy, hidden_NH, chunk_tokens=request.chunk_tokens, visit=collector.visit)
-    reduced = collector.result()
+    reduced = collector.result(hidden_NH)
     _check_finite(policy, batch, reduced)
     return reduced
 
@@ -142,10 +144,9 @@ class _Collector:
             name: torch.empty((len(places_N), *shape), dtype=dtype, device=places_N.device)
             for name, (dtype, shape) in _columns(request).items()
         }
-        self.dense_BTV: Tensor | None = None
+        self.dense_NV: Tensor | None = None
         if request.dense:
-            shape = (*batch.tokens_BT.shape, vocabulary)
-            self.dense_BTV = torch.zeros(shape, device=places_N.device)
+            self.dense_NV = torch.empty((len(places_N), vocabulary), device=places_N.device)
 
     def visit(self, which: slice, logits_NV: Tensor) -> None:
         """Reduce the logits of the tokens `which`."""
@@ -165,14 +166,14 @@ class _Collector:
         if request.student_logits_BTV is not None:
             student_NV = request.student_logits_BTV.detach().flatten(0, 1)[self.places_N[which]]
             self._keep(which, student_expected_N=expectation(logits_NV, student_NV))
-        if self.dense_BTV is not None:
-            self.dense_BTV.flatten(0, 1)[self.places_N[which]] = logits_NV
+        if self.dense_NV is not None:
+            self.dense_NV[which] = logits_NV
 
     def _keep(self, which: slice, **values: Tensor) -> None:
         for name, value in values.items():
             self.columns[name][which] = value
 
-    def result(self) -> Reduced:
+    def result(self, hidden_NH: Tensor) -> Reduced:
         """Return everything collected."""
         columns = self.columns
         return Reduced(
@@ -184,8 +185,16 @@ class _Collector:
                 else None
             ),
             student_expected_N=columns.get("student_expected_N"),
-            dense_BTV=self.dense_BTV,
+            dense_NV=self.dense_NV,
+            hidden_NH=hidden_NH,
         )
+
+
+def spread(values: Tensor, places_N: Tensor, shape: Sequence[int]) -> Tensor:
+    """Return values `[N, ...]` of real tokens at their places in `[B, T, ...]`, zeros elsewhere."""
+    flat = values.new_zeros((shape[0] * shape[1], *values.shape[1:]))
+    flat[places_N] = values
+    return flat.reshape(*shape, *values.shape[1:])
 
 
 STATISTICS = tuple(field.name for field in fields(Statistics))

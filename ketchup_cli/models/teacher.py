@@ -1,43 +1,38 @@
-"""The teacher as objectives see it: running beside the student, or read back from a cache."""
+"""The teacher as objectives see it, and the one that runs beside the student."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, final
 
 import torch
 from torch import Tensor
 
 from ketchup_cli.errors import MismatchError
-from ketchup_cli.models.cache import CacheMeta, CacheReader
-from ketchup_cli.models.reduction import CHUNK_TOKENS, Reduced, Request, score
-from ketchup_cli.models.shards import prompt_digest
+from ketchup_cli.models.reduction import CHUNK_TOKENS, Reduced, Request, score, spread
 from ketchup_cli.signals import (
     DETAIL_ORDER,
     Batch,
+    HeldLogits,
+    LogitRows,
     Needs,
     Offers,
     Prefixes,
     StudentSignal,
     TeacherSignal,
-    TopEntries,
     to_device,
 )
 
 if TYPE_CHECKING:
-    from ketchup_cli.models.encode import Row
     from ketchup_cli.models.policy import Policy
 
-MEMORY_BYTES = 1 << 30
-"""Shards of a cache kept in memory; rows of the others are read from disk each time."""
+HELD_BYTES = 1 << 26
+"""Logits of one batch that are kept rather than computed twice."""
 
 LIVE_OFFERS = Offers(detail="dense", temperatures=None, any_prefix=True)
 """What any model that runs beside the student can give."""
-
-SOURCES: dict[str, Prefixes] = {"references": "data", "pseudo-targets": "teacher"}
-"""Who wrote the completions of a cache."""
 
 
 class Teacher(ABC):
@@ -118,7 +113,8 @@ _DETAILS = {
 class LiveTeacher(Teacher):
     """A frozen model that scores whatever it is shown.
 
-    Invariant: other than a dense result, at most two chunks of logits exist at a time.
+    Invariant: at most two chunks of logits exist at a time, but for `HELD_BYTES` where all are
+    asked for: up to there they are kept, beyond it computed again when they are read.
     Example: `LiveTeacher(policy).signal(batch, Needs(teacher="stats")).taken_BT`.
     """
 
@@ -147,14 +143,50 @@ class LiveTeacher(Teacher):
         if needs.student_expected and student is None:
             raise MismatchError("the student's expectation is asked for without its logits")
         local = to_device(batch, self.policy.device)
+        dense = needs.teacher in {"top", "dense"}
+        size = 4 * int(local.mask_BT.sum()) * self.policy.vocabulary
         request = Request(
             temperatures=(needs.temperature,),
-            dense=needs.teacher in {"top", "dense"},
+            dense=dense and size <= HELD_BYTES,
             student_logits_BTV=student.logits_BTV if student and needs.student_expected else None,
             chunk_tokens=self.chunk_tokens,
         )
-        signal = _signal(local, score(self.policy, local, request), needs.temperature)
+        reduced = score(self.policy, local, request)
+        signal = _signal(local, reduced, needs.temperature)
+        if dense:
+            signal = replace(signal, dense=self._rows(reduced))
         return to_device(signal, batch.tokens_BT.device)
+
+    def _rows(self, reduced: Reduced) -> LogitRows:
+        if reduced.dense_NV is not None:
+            return HeldLogits(reduced.dense_NV)
+        return StateLogits(head=self.policy.head, hidden_NH=reduced.hidden_NH)
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StateLogits:
+    """Rows of logits computed from a frozen model's states whenever they are read."""
+
+    head: Callable[[Tensor], Tensor]
+    hidden_NH: Tensor
+    device: object = None
+    """Where the rows are wanted; the states' own device if not given."""
+
+    @property
+    def count(self) -> int:
+        """The number of rows N."""
+        return self.hidden_NH.shape[0]
+
+    @torch.no_grad()
+    def logits(self, which: slice) -> Tensor:
+        """Return rows `which`, [n, V] float32."""
+        logits_NV = self.head(self.hidden_NH[which])
+        return logits_NV if self.device is None else logits_NV.to(self.device)  # type: ignore[call-overload]
+
+    def to(self, device: object) -> StateLogits:
+        """Return the same rows, answered on `device`."""
+        return replace(self, device=device)
 
 
 def _signal(batch: Batch, reduced: Reduced, temperature: float) -> TeacherSignal:
@@ -162,178 +194,13 @@ def _signal(batch: Batch, reduced: Reduced, temperature: float) -> TeacherSignal
     shape = batch.tokens_BT.shape
     expected_N = reduced.student_expected_N
     return TeacherSignal(
-        taken_BT=_spread(statistics.taken_N, reduced.places_N, shape),
-        best_BT=_spread(statistics.best_N, reduced.places_N, shape),
-        mean_BT=_spread(statistics.mean_N, reduced.places_N, shape),
-        expected_BT=_spread(statistics.expected_NK[:, 0], reduced.places_N, shape),
-        lse_BT=_spread(statistics.lse_NK[:, 0], reduced.places_N, shape),
+        taken_BT=spread(statistics.taken_N, reduced.places_N, shape),
+        best_BT=spread(statistics.best_N, reduced.places_N, shape),
+        mean_BT=spread(statistics.mean_N, reduced.places_N, shape),
+        expected_BT=spread(statistics.expected_NK[:, 0], reduced.places_N, shape),
+        lse_BT=spread(statistics.lse_NK[:, 0], reduced.places_N, shape),
         temperature=temperature,
         student_expected_BT=(
-            None if expected_N is None else _spread(expected_N, reduced.places_N, shape)
+            None if expected_N is None else spread(expected_N, reduced.places_N, shape)
         ),
-        dense_BTV=reduced.dense_BTV,
     )
-
-
-def _spread(values: Tensor, places_N: Tensor, shape: Sequence[int]) -> Tensor:
-    """Return values `[N, ...]` of real tokens at their places in `[B, T, ...]`, zeros elsewhere."""
-    flat = values.new_zeros((shape[0] * shape[1], *values.shape[1:]))
-    flat[places_N] = values
-    return flat.reshape(*shape, *values.shape[1:])
-
-
-def cache_offers(meta: CacheMeta) -> Offers:
-    """Return what a cache can give; all logits kept in float32 are as good as the teacher."""
-    layout = meta.layout
-    complete = layout.top == layout.vocabulary and layout.gap_dtype == "float32"
-    return Offers(
-        detail="dense" if complete else "top" if layout.top else "stats",
-        temperatures=layout.temperatures,
-        any_prefix=False,
-    )
-
-
-@final
-class CachedTeacher(Teacher):
-    """A teacher cache, read back by a row's position in the data source.
-
-    Invariant: prompt and completion of every row it answers for are, id by id, those it was made
-    of. Shards stay in memory up to `memory_bytes`; of the others only the rows asked for are read.
-    Example: `CachedTeacher(artifact.path, name="3f9c1b2a").signal(batch, Needs(teacher="top"))`.
-    """
-
-    def __init__(self, folder: Path, *, name: str, memory_bytes: int = MEMORY_BYTES) -> None:
-        """Open the cache; reads what there is per row, not per token.
-
-        Raises:
-            NotFound, TooNew, Damaged: there is no cache, or none this version can read.
-        """
-        self.name = name
-        self.cache = CacheReader(folder, memory_bytes=memory_bytes)
-
-    @property
-    def offers(self) -> Offers:
-        """What was stored, and only for the completions it was stored for."""
-        return cache_offers(self.cache.meta)
-
-    def signal(
-        self, batch: Batch, needs: Needs, student: StudentSignal | None = None
-    ) -> TeacherSignal:
-        """Return what `needs` asks for.
-
-        Raises:
-            MismatchError: it was not stored, or batch and cache hold different text; the example
-                is named.
-            Damaged: a value no teacher can have given.
-        """
-        del student
-        check_offers(needs, self.offers, self.name, prefixes=batch.source)
-        self._check_source(batch)
-        local = to_device(batch, "cpu")
-        columns = self.cache.read(self._find(local))
-        places_N = local.mask_BT.flatten().nonzero()[:, 0]
-        self._check_tokens(local, columns["tokens"], places_N)
-        return to_device(
-            self._signal(columns, places_N, batch.tokens_BT.shape, needs), batch.tokens_BT.device
-        )
-
-    def _check_source(self, batch: Batch) -> None:
-        completions = self.cache.meta.completions
-        if batch.source != SOURCES[completions]:
-            raise MismatchError(
-                f"teacher cache `{self.name}` is about {completions}; the completions of this batch"
-                f" come from the {batch.source}",
-                hint="name a cache made with the same `completions`",
-            )
-        if len(batch.rows) != len(batch.ids):
-            raise MismatchError(
-                f"a batch of {len(batch.ids)} rows with {len(batch.rows)} positions cannot be read"
-                f" from teacher cache `{self.name}`"
-            )
-
-    def check_rows(self, rows: Sequence[Row]) -> None:
-        """Refuse rows the cache was not made of, before anything is learnt from the others.
-
-        Their completions are compared by length alone; `signal` compares them id by id.
-
-        Raises:
-            MismatchError: the example is named.
-        """
-        self._places(
-            [row.id for row in rows],
-            [row.position for row in rows],
-            prompts=[row.prompt for row in rows],
-            lengths=torch.tensor([len(row.completion) for row in rows]),
-        )
-
-    def _find(self, batch: Batch) -> Tensor:
-        """Return the rows of the batch; prompts and lengths are those of the cache."""
-        sizes = batch.prompt_mask_BS.sum(dim=1).tolist()
-        padded = zip(batch.prompt_BS.tolist(), sizes, strict=True)
-        return self._places(
-            batch.ids,
-            batch.rows,
-            prompts=[prompt[: int(size)] for prompt, size in padded],
-            lengths=batch.mask_BT.sum(dim=1).long(),
-        )
-
-    def _places(
-        self,
-        ids: Sequence[str],
-        positions: Sequence[int],
-        *,
-        prompts: Sequence[Sequence[int]],
-        lengths: Tensor,
-    ) -> Tensor:
-        rows = self.cache.find(positions)
-        if bool((rows < 0).any()):
-            index = int((rows < 0).nonzero()[0])
-            raise MismatchError(
-                f"teacher cache `{self.name}` holds no row for example `{ids[index][:12]}`,"
-                f" number {positions[index]}",
-                hint="make the cache again, with the limits training uses",
-            )
-        digests = torch.tensor([prompt_digest(prompt) for prompt in prompts])
-        other = (digests != self.cache.prompts[rows]) | (lengths != self.cache.lengths[rows])
-        if bool(other.any()):
-            raise self._stale(ids[int(other.nonzero()[0])])
-        return rows
-
-    def _check_tokens(self, batch: Batch, tokens_N: Tensor, places_N: Tensor) -> None:
-        other_N = batch.tokens_BT.flatten()[places_N] != tokens_N
-        if bool(other_N.any()):
-            row = int(places_N[int(other_N.nonzero()[0])]) // batch.tokens_BT.shape[1]
-            raise self._stale(batch.ids[row])
-
-    def _stale(self, example: str) -> MismatchError:
-        return MismatchError(
-            f"teacher cache `{self.name}` holds another text for example `{example[:12]}`: other"
-            " data, other limits or another tokenizer",
-            hint="ketchup cache-teacher, on the corpus that is trained on",
-        )
-
-    def _signal(
-        self, columns: dict[str, Tensor], places_N: Tensor, shape: Sequence[int], needs: Needs
-    ) -> TeacherSignal:
-        k = self.cache.meta.layout.temperatures.index(needs.temperature)
-        top = dense_BTV = None
-        if needs.teacher == "top":
-            top = TopEntries(
-                ids_BTM=_spread(columns["ids"], places_N, shape),
-                gaps_BTM=_spread(columns["gaps"].float(), places_N, shape),
-                tail_BT=_spread(columns["tail"][:, k], places_N, shape),
-            )
-        if needs.teacher == "dense":
-            logits_NV = columns["best"][:, None] - columns["gaps"]
-            dense_NV = torch.zeros_like(logits_NV).scatter_(1, columns["ids"].long(), logits_NV)
-            dense_BTV = _spread(dense_NV, places_N, shape)
-        return TeacherSignal(
-            taken_BT=_spread(columns["taken"], places_N, shape),
-            best_BT=_spread(columns["best"], places_N, shape),
-            mean_BT=_spread(columns["mean"], places_N, shape),
-            expected_BT=_spread(columns["expected"][:, k], places_N, shape),
-            lse_BT=_spread(columns["lse"][:, k], places_N, shape),
-            temperature=needs.temperature,
-            top=top,
-            dense_BTV=dense_BTV,
-        )

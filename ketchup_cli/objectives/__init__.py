@@ -68,8 +68,10 @@ def load(name: str) -> type[Objective]:
     return found
 
 
-def build(table: Mapping[str, Any]) -> Term:
-    """Return the term that a table of the spec describes, defaults filled in.
+def build(table: Mapping[str, Any]) -> tuple[Term, ...]:
+    """Return the terms that a table of the spec describes, defaults filled in.
+
+    They are one a share of the objective, or a single one where the table names `prefixes`.
 
     Raises:
         SpecError: an unknown objective or field, or a value of the wrong type or range.
@@ -91,11 +93,14 @@ def build(table: Mapping[str, Any]) -> Term:
     except msgspec.ValidationError as error:
         text = str(error)
         raise SpecError(f"objective {name}: {text[:1].lower()}{text[1:]}", hint=hint) from None
-    return Term(
-        name=name,
-        weight=_weight(table.get("weight", 1.0), name),
-        prefixes=_prefixes(table.get("prefixes"), name, objective.needs.prefixes),
-        objective=objective,
+    weight = _weight(table.get("weight", 1.0), name)
+    shares: Mapping[Prefixes, float] = objective.shares
+    if table.get("prefixes") is not None:
+        shares = {_prefixes(table["prefixes"], name, objective.needs.prefixes): 1.0}
+    return tuple(
+        Term(name=name, weight=weight * share, prefixes=prefixes, objective=objective)
+        for prefixes, share in shares.items()
+        if share > 0
     )
 
 
@@ -105,7 +110,7 @@ def terms(tables: Iterable[Mapping[str, Any]]) -> tuple[Term, ...]:
     Raises:
         SpecError: there is none, one cannot be built, or two do not go together.
     """
-    built = tuple(build(table) for table in tables)
+    built = tuple(term for table in tables for term in build(table))
     if not built:
         raise SpecError("the objective has no terms", hint="--objective ketchup")
     seen: set[tuple[str, str]] = set()
@@ -167,8 +172,6 @@ def _weight(value: Any, name: str) -> float:
 
 
 def _prefixes(value: Any, name: str, offered: tuple[Prefixes, ...]) -> Prefixes:
-    if value is None:
-        return offered[0]
     if value not in get_args(Prefixes):
         raise unknown(
             "a source of completions", str(value), get_args(Prefixes), hint=f"prefixes={offered[0]}"

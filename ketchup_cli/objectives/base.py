@@ -1,13 +1,23 @@
 """What every objective is, and a term of a loss."""
 
+from __future__ import annotations
+
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, TypeVar, final
+from functools import partial
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar, final
 
+from ketchup_cli import functional as F
 from ketchup_cli.errors import MismatchError, SpecError
-from ketchup_cli.signals import Inputs, Loss, Needs, Prefixes, TeacherSignal
+from ketchup_cli.signals import Inputs, Loss, Needs, Part, Prefixes, Sizes, TeacherSignal
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Tail = Literal["bucket", "renormalise"]
+"""What the mass outside a truncated teacher's entries is taken for: one more token, or nothing."""
 
 Given = TypeVar("Given")
 
@@ -29,10 +39,27 @@ class Objective(ABC):
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"default": {}}
 
+    fits: ClassVar[Mapping[str, str]] = {}
+    """What it can work from (`stats`, `top`, `sampled`, `hidden`, `dense`), and what is then lost:
+    `exact`, or a bound."""
+
     @property
     @abstractmethod
     def needs(self) -> Needs:
         """Return what must be brought; it may depend on the fields."""
+
+    @property
+    def shares(self) -> Mapping[Prefixes, float]:
+        """Return whose completions it learns from where the spec does not say, and how much.
+
+        Each share becomes a term of its own; `inputs.batch.source` tells it where it stands.
+        """
+        return {self.needs.prefixes[0]: 1.0}
+
+    def parts(self, sizes: Sizes) -> Mapping[str, Part]:
+        """Return the learnable tensors it brings along, by name; they come as `inputs.parts`."""
+        del sizes
+        return {}
 
     @abstractmethod
     def __call__(self, inputs: Inputs) -> Loss:
@@ -67,6 +94,41 @@ def check_range(name: str, value: float, *, low: float, high: float = math.inf) 
             f"`{name}` is {value:g}; it must be at least {low:g}{upper}",
             hint=f"--set objective.{name}={low:g}",
         )
+
+
+def compare(
+    inputs: Inputs, measure: Callable[..., Any], *, temperature: float = 1.0, tail: Tail = "bucket"
+) -> tuple[Tensor, ...]:
+    """Return what a measure says of teacher and student at every step, 0 on padding.
+
+    All of the teacher's logits are read block by block where they can be had; from its top entries
+    both distributions are compared on the kept entries and one for the tail.
+
+    Args:
+        inputs: with a teacher.
+        measure: from teacher's and student's logits, [1, n, V], and `temperature` to [1, n], or a
+            tuple of such; the first carries the gradient.
+        temperature: divides both sets of logits.
+        tail: the rule for what a truncated teacher leaves open, "bucket" or "renormalise".
+
+    Returns:
+        [B, T] tensors, as many as the measure gives.
+
+    Raises:
+        MismatchError: the teacher gives neither, or its tail is for another temperature.
+    """
+    teacher, logits_BTV = teacher_of(inputs), inputs.student.logits_BTV
+    mask_BT = inputs.batch.mask_BT
+    if teacher.dense is not None:
+        at_temperature = partial(measure, temperature=temperature)
+        return F.at_steps(at_temperature, teacher.dense, logits_BTV, mask_BT)
+    if teacher.temperature != temperature:
+        raise MismatchError(
+            f"the teacher's tail is for temperature {teacher.temperature:g}; the objective asks"
+            f" for {temperature:g}"
+        )
+    top = given(teacher.top, "teacher.top")
+    return F.at_top(measure, top, logits_BTV, mask_BT, tail=tail, temperature=temperature)
 
 
 def teacher_of(inputs: Inputs) -> TeacherSignal:

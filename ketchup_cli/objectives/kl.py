@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Literal, final
 
 from ketchup_cli import functional as F
 from ketchup_cli.errors import MismatchError
-from ketchup_cli.objectives.base import Objective, check_range, given, teacher_of
-from ketchup_cli.signals import Inputs, Needs, TeacherSignal, TokenLoss
+from ketchup_cli.objectives.base import Objective, check_range, compare, given, teacher_of
+from ketchup_cli.signals import Inputs, Needs, TokenLoss
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -45,13 +45,13 @@ class Kl(Objective):
 
     def __call__(self, inputs: Inputs) -> TokenLoss:
         """Return the divergence of every step, times the square of the temperature."""
-        kl_BT = self._divergence(teacher_of(inputs), inputs.student.logits_BTV)
+        kl_BT = self._divergence(inputs)
         return TokenLoss(loss_BT=self.temperature**2 * kl_BT, metrics={"kl": kl_BT.detach()})
 
-    def _divergence(self, teacher: TeacherSignal, logits_BTV: Tensor) -> Tensor:
-        if teacher.dense_BTV is not None:
-            dense_BTV = teacher.dense_BTV.detach()
-            return F.kl(dense_BTV, logits_BTV, temperature=self.temperature)
+    def _divergence(self, inputs: Inputs) -> Tensor:
+        teacher, logits_BTV = teacher_of(inputs), inputs.student.logits_BTV
+        if teacher.dense is not None:
+            return compare(inputs, F.kl, temperature=self.temperature)[0]
         if teacher.temperature != self.temperature:
             raise MismatchError(
                 f"the teacher's tail is for temperature {teacher.temperature:g}; "

@@ -10,13 +10,13 @@ from transformers import AutoTokenizer
 from ketchup_cli import __version__, corpora
 from ketchup_cli.errors import DataError, SpecError
 from ketchup_cli.models.cache import META, CacheMeta, ShardEntry, open_shards, shard_name
+from ketchup_cli.models.cached_teacher import SOURCES
 from ketchup_cli.models.encode import Encoded, Limits, Row, by_length, collate
 from ketchup_cli.models.load import check_folder, load_policy, quiet
 from ketchup_cli.models.policy import Policy, fingerprint
 from ketchup_cli.models.reduction import Request, score
 from ketchup_cli.models.shards import Layout, ShardWriter
 from ketchup_cli.models.sources import of_examples, pseudo_target_rows, reference_rows
-from ketchup_cli.models.teacher import SOURCES
 from ketchup_cli.reporting import Progress, Reporter
 from ketchup_cli.signals import Prefixes, to_device
 from ketchup_cli.specs import CacheTeacherSpec

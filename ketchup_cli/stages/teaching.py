@@ -15,9 +15,10 @@ from ketchup_cli.store.find import Input
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from ketchup_cli.models.cached_teacher import CachedTeacher
     from ketchup_cli.models.encode import Row
     from ketchup_cli.models.policy import Policy
-    from ketchup_cli.models.teacher import CachedTeacher, LiveTeacher
+    from ketchup_cli.models.teacher import LiveTeacher
     from ketchup_cli.signals import Batch
     from ketchup_cli.stages.training import Probe
 
@@ -89,7 +90,8 @@ def _objection(
 ) -> MismatchError | None:
     """Return why no cache, or not this one, can answer these terms; None if it can."""
     from ketchup_cli.models.cache import read_meta
-    from ketchup_cli.models.teacher import SOURCES, cache_offers, check_offers
+    from ketchup_cli.models.cached_teacher import SOURCES, cache_offers
+    from ketchup_cli.models.teacher import check_offers
 
     if prefixes == "student":
         return MismatchError(
@@ -126,7 +128,7 @@ def open_cache(cache: Input, rows: Sequence[Row], student: Policy) -> CachedTeac
         MismatchError: another tokenizer, another corpus, or other limits.
         Damaged: the cache cannot be read.
     """
-    from ketchup_cli.models.teacher import CachedTeacher
+    from ketchup_cli.models.cached_teacher import CachedTeacher
 
     teacher = CachedTeacher(cache.path, name=cache.label)
     held = teacher.cache.meta.layout.tokenizer

@@ -10,13 +10,12 @@ from torch import Tensor
 
 from ketchup_cli import functional as F
 from ketchup_cli.errors import MismatchError
+from ketchup_cli.models.cached_teacher import CachedTeacher
 from ketchup_cli.models.encode import Row, collate
 from ketchup_cli.models.load import load_policy
 from ketchup_cli.models.policy import Policy
-from ketchup_cli.models.teacher import (
-    CachedTeacher,
-    LiveTeacher,
-)
+from ketchup_cli.models.reduction import spread
+from ketchup_cli.models.teacher import LiveTeacher
 from ketchup_cli.signals import Batch, Needs, StudentSignal, TeacherSignal
 
 TOLERANCE = 1e-5
@@ -26,6 +25,14 @@ HALF_ULP = 2.0**-11
 """Largest relative error of a number rounded to float16."""
 
 STATISTICS = ("taken_BT", "best_BT", "mean_BT", "lse_BT", "expected_BT")
+
+
+def all_logits(signal: TeacherSignal, batch: Batch) -> Tensor:
+    """Return what a dense teacher says, in [B, T, V]."""
+    assert signal.dense is not None
+    rows_NV = signal.dense.logits(slice(None))
+    places_N = batch.mask_BT.flatten().nonzero()[:, 0]
+    return spread(rows_NV, places_N, batch.mask_BT.shape)
 
 
 @pytest.fixture(scope="module", params=tiny.FAMILIES)
@@ -100,9 +107,8 @@ def test_kl_from_all_entries_in_float32_is_the_live_kl(
     live = LiveTeacher(policy).signal(batch, needs)
     read = cached(home, **complete(policy, gap_dtype="float32")).signal(batch, needs)
 
-    assert live.dense_BTV is not None
     assert read.top is not None
-    live_BT = F.kl(live.dense_BTV, q_BTV, temperature=temperature)
+    live_BT = F.kl(all_logits(live, batch), q_BTV, temperature=temperature)
     read_BT = F.kl_truncated(read.top, q_BTV, tail=tail, temperature=temperature)
     torch.testing.assert_close(read_BT[mask_BT], live_BT[mask_BT], atol=TOLERANCE, rtol=0)
 
@@ -119,11 +125,11 @@ def test_kl_from_all_entries_in_float16_stays_within_its_bound(
     live = LiveTeacher(policy).signal(batch, needs)
     read = cached(home, **complete(policy)).signal(batch, needs)
 
-    assert live.dense_BTV is not None
     assert read.top is not None
-    logp_BTV, logq_BTV = live.dense_BTV.log_softmax(-1), q_BTV.log_softmax(-1)
-    live_BT = F.kl(live.dense_BTV, q_BTV)
-    gaps_BTV = live.dense_BTV.amax(-1, keepdim=True) - live.dense_BTV
+    p_BTV = all_logits(live, batch)
+    logp_BTV, logq_BTV = p_BTV.log_softmax(-1), q_BTV.log_softmax(-1)
+    live_BT = F.kl(p_BTV, q_BTV)
+    gaps_BTV = p_BTV.amax(-1, keepdim=True) - p_BTV
     slope_BTV = logp_BTV.exp() * (logp_BTV - logq_BTV - live_BT[..., None]).abs()
     bound_BT = HALF_ULP * (slope_BTV * gaps_BTV).sum(-1)
     error_BT = (F.kl_truncated(read.top, q_BTV) - live_BT).abs()
@@ -140,7 +146,9 @@ def test_a_complete_float32_cache_gives_all_logits(
     live = LiveTeacher(policy).signal(batch, needs)
     read = cached(home, **complete(policy, gap_dtype="float32")).signal(batch, needs)
 
-    torch.testing.assert_close(read.dense_BTV, live.dense_BTV, atol=TOLERANCE, rtol=0)
+    torch.testing.assert_close(
+        all_logits(read, batch), all_logits(live, batch), atol=TOLERANCE, rtol=0
+    )
 
 
 def test_truncated_entries_are_the_largest_with_the_mass_they_leave(
@@ -153,9 +161,8 @@ def test_truncated_entries_are_the_largest_with_the_mass_they_leave(
     live = LiveTeacher(policy).signal(batch, needs)
     read = cached(home, top=6).signal(batch, needs)
 
-    assert live.dense_BTV is not None
     assert read.top is not None
-    p_NV = live.dense_BTV[mask_BT].softmax(-1)
+    p_NV = all_logits(live, batch)[mask_BT].softmax(-1)
     kept_NM = p_NV.gather(-1, read.top.ids_BTM[mask_BT].long())
     torch.testing.assert_close(
         read.top.tail_BT[mask_BT], 1 - kept_NM.sum(-1), atol=TOLERANCE, rtol=0
@@ -204,9 +211,8 @@ def test_the_live_teacher_gives_no_gradient(policy: Policy, rows: tuple[Row, ...
     )
 
     assert signal.student_expected_BT is not None
-    assert signal.dense_BTV is not None
     assert not signal.student_expected_BT.requires_grad
-    assert not signal.dense_BTV.requires_grad
+    assert not all_logits(signal, batch).requires_grad
 
 
 def test_the_students_expectation_is_taken_at_the_right_steps(

@@ -9,10 +9,11 @@ import torch
 
 from ketchup_cli.corpora import read_split
 from ketchup_cli.models.cache import read_meta
+from ketchup_cli.models.cached_teacher import CachedTeacher
 from ketchup_cli.models.encode import collate
 from ketchup_cli.models.load import load_policy
 from ketchup_cli.models.sources import pseudo_target_rows
-from ketchup_cli.models.teacher import CachedTeacher, LiveTeacher
+from ketchup_cli.models.teacher import LiveTeacher
 from ketchup_cli.records import Generation
 from ketchup_cli.signals import Needs
 from ketchup_cli.specs import CacheTeacherSpec

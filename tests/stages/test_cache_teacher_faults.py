@@ -8,9 +8,10 @@ import tiny
 import torch
 
 from ketchup_cli.errors import DataError, MismatchError, NonFiniteError, NoSpace, SpecError
+from ketchup_cli.models.cached_teacher import CachedTeacher
 from ketchup_cli.models.encode import collate
 from ketchup_cli.models.load import load_policy
-from ketchup_cli.models.teacher import CachedTeacher, LiveTeacher
+from ketchup_cli.models.teacher import LiveTeacher
 from ketchup_cli.signals import Needs
 from ketchup_cli.specs import CacheTeacherSpec
 from ketchup_cli.stages import cache_teacher

@@ -1,0 +1,167 @@
+"""A comparison of two distributions at every step, without a second tensor of all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, final
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from ketchup_cli.errors import ShapeError
+from ketchup_cli.functional.checks import at_least_float32, check_shapes
+from ketchup_cli.functional.truncated import Tail, bucketed
+from ketchup_cli.signals import LogitRows, TopEntries
+
+Measure = Callable[[Tensor, Tensor], Tensor | tuple[Tensor, ...]]
+"""From teacher's and student's logits, both [1, n, V], to numbers [1, n]: those with the gradient
+first, any others after them."""
+
+_Visit = Callable[[slice, Tensor], Tensor | tuple[Tensor, ...]]
+"""From the numbers of some steps and the student's logits there, [n, V], to what `Measure` gives."""
+
+_BLOCK_ENTRIES = {"cpu": 1 << 20}
+"""Entries of a block by device: on a CPU a block should stay near the core."""
+
+_BLOCK_ENTRIES_ELSEWHERE = 1 << 26
+
+
+def at_steps(
+    measure: Measure, rows: LogitRows, q_logits_BTV: Tensor, mask_BT: Tensor
+) -> tuple[Tensor, ...]:
+    """Return what `measure` says of teacher and student at every real step.
+
+        out_bt = measure(p_logits_bt, q_logits_bt);   d out_bt / d q_logits_bt found in the same sweep
+
+    The teacher's logits are asked for block by block and forgotten; what measure keeps for its
+    gradient lives as long as its block. Of the size of the student's logits one tensor is made, the
+    gradient. No gradient reaches the teacher.
+
+    Args:
+        measure: a pure function whose value at a step depends on that step alone.
+        rows: the teacher's logits at the N real steps, in row-major order of the mask.
+        q_logits_BTV: [B, T, V] student logits; gradients flow, once.
+        mask_BT: [B, T] non-zero on completion tokens, 0 on padding.
+
+    Returns:
+        [B, T] tensors, 0 on padding, at least float32: one if measure gives a tensor, else as many
+        as it gives; the first carries the gradient.
+
+    Raises:
+        ShapeError: shapes differ, or there are not as many rows as real steps.
+    """
+    check_shapes("q_logits_BTV mask_BT", q_logits_BTV, mask_BT)
+    places_N = mask_BT.flatten().nonzero()[:, 0]
+    if rows.count != len(places_N):
+        raise ShapeError(f"{rows.count} rows of teacher logits for {len(places_N)} real steps")
+
+    def visit(which: slice, q_NV: Tensor) -> Tensor | tuple[Tensor, ...]:
+        return measure(rows.logits(which).detach()[None], q_NV[None])
+
+    return _everywhere(visit, q_logits_BTV, mask_BT, places_N)
+
+
+def at_top(
+    measure: Measure,
+    top: TopEntries,
+    q_logits_BTV: Tensor,
+    mask_BT: Tensor,
+    *,
+    tail: Tail = "bucket",
+    temperature: float = 1.0,
+) -> tuple[Tensor, ...]:
+    """Return what `measure` says at every real step of a teacher known by its largest logits.
+
+    Both distributions are those of `bucketed`, at `temperature`; measure takes their
+    log-probabilities for logits. Otherwise as `at_steps`.
+
+    Args:
+        measure: a pure function whose value at a step depends on that step alone.
+        top: the teacher's M largest logits as gaps, and the mass of the tail at `temperature`.
+        q_logits_BTV: [B, T, V] student logits, finite; gradients flow, once.
+        mask_BT: [B, T] non-zero on completion tokens, 0 on padding.
+        tail: the rule for the unknown entries.
+        temperature: divides both.
+
+    Returns:
+        [B, T] tensors, 0 on padding, at least float32, as many as measure gives.
+
+    Raises:
+        ShapeError: shapes differ.
+    """
+    check_shapes(
+        "q_logits_BTV mask_BT top.ids_BTM top.tail_BT",
+        q_logits_BTV,
+        mask_BT,
+        top.ids_BTM,
+        top.tail_BT,
+    )
+    places_N = mask_BT.flatten().nonzero()[:, 0]
+
+    def visit(which: slice, q_NV: Tensor) -> Tensor | tuple[Tensor, ...]:
+        own = TopEntries(
+            ids_BTM=top.ids_BTM.flatten(0, 1)[places_N[which]][None],
+            gaps_BTM=top.gaps_BTM.flatten(0, 1)[places_N[which]][None],
+            tail_BT=top.tail_BT.flatten()[places_N[which]][None],
+        )
+        return measure(*bucketed(own, q_NV[None], tail=tail, temperature=temperature))
+
+    return _everywhere(visit, q_logits_BTV, mask_BT, places_N)
+
+
+def _everywhere(
+    visit: _Visit, q_logits_BTV: Tensor, mask_BT: Tensor, places_N: Tensor
+) -> tuple[Tensor, ...]:
+    flat_NV = at_least_float32(q_logits_BTV).flatten(0, 1)
+    found: tuple[Tensor, ...] = _AtSteps.apply(flat_NV, places_N, visit)  # type: ignore[no-untyped-call]
+    return tuple(out.view(mask_BT.shape) for out in found)
+
+
+def step_blocks(count: int, like_NV: Tensor) -> list[slice]:
+    """Return slices of `count` steps whose logits fit a block on the device of `like_NV`."""
+    entries = _BLOCK_ENTRIES.get(like_NV.device.type, _BLOCK_ENTRIES_ELSEWHERE)
+    size = max(1, entries // like_NV.shape[-1])
+    return [slice(start, min(start + size, count)) for start in range(0, count, size)]
+
+
+@final
+class _AtSteps(torch.autograd.Function):
+    """Value and gradient of a measure, block by block."""
+
+    @staticmethod
+    def forward(ctx: Any, q_NV: Tensor, places_N: Tensor, visit: _Visit) -> tuple[Tensor, ...]:
+        slope_NV = torch.zeros_like(q_NV) if ctx.needs_input_grad[0] else None
+        outs: list[Tensor] = []
+        for which in step_blocks(len(places_N), q_NV):
+            places = places_N[which]
+            with torch.enable_grad():
+                found = _block(visit, which, q_NV[places], slope_NV=slope_NV, places=places)
+            if not outs:
+                outs = [q_NV.new_zeros(q_NV.shape[0]) for _ in found]
+            for out, value in zip(outs, found, strict=True):
+                out[places] = value.to(out.dtype)
+        outs = outs or [q_NV.new_zeros(q_NV.shape[0])]
+        ctx.mark_non_differentiable(*outs[1:])
+        if slope_NV is not None:
+            ctx.save_for_backward(slope_NV)
+        return tuple(outs)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad_N: Tensor, *_: Tensor) -> tuple[Tensor, None, None]:
+        (slope_NV,) = ctx.saved_tensors
+        # in place: there is no second backward, and this is the largest tensor there is
+        return slope_NV.mul_(grad_N[:, None]), None, None
+
+
+def _block(
+    visit: _Visit, which: slice, q_NV: Tensor, *, slope_NV: Tensor | None, places: Tensor
+) -> list[Tensor]:
+    """Return what a visit says of a block, and write its gradient into `slope_NV`."""
+    own_NV = q_NV.detach().requires_grad_(slope_NV is not None)
+    found = visit(which, own_NV)
+    found = found if isinstance(found, tuple) else (found,)
+    if slope_NV is not None and found[0].requires_grad:
+        (slope_NV[places],) = torch.autograd.grad(found[0].sum(), own_NV)
+    return [value.detach()[0] for value in found]

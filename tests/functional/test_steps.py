@@ -1,0 +1,124 @@
+import pytest
+import torch
+from objective_inputs import make_batch, random_logits, rows_of, teacher_signal
+from torch import Tensor
+
+from ketchup_cli import functional as F
+from ketchup_cli.errors import ShapeError
+from ketchup_cli.functional import steps
+from ketchup_cli.signals import HeldLogits
+
+BATCH = make_batch()
+MASK_BT = BATCH.mask_BT
+P_BTV, Q_BTV = random_logits(1), random_logits(2)
+
+
+def gradient(loss_BT: Tensor, q_BTV: Tensor) -> Tensor:
+    weights = torch.arange(1.0, loss_BT.numel() + 1, dtype=loss_BT.dtype).view(loss_BT.shape)
+    return torch.autograd.grad((weights * loss_BT).sum(), q_BTV)[0]
+
+
+def leaf() -> Tensor:
+    return Q_BTV.clone().requires_grad_()
+
+
+@pytest.fixture(params=[1, 13, 1 << 20], ids=["one step", "two steps", "all at once"], autouse=True)
+def _block(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(steps._BLOCK_ENTRIES, "cpu", request.param)
+
+
+@pytest.mark.parametrize("measure", [F.kl, F.reverse_kl, F.js, F.tvd])
+def test_value_and_gradient_are_those_of_the_measure_on_everything(measure) -> None:
+    whole, blocks = leaf(), leaf()
+
+    expected_BT = F.zero_padding(measure(P_BTV, whole), MASK_BT)
+    (found_BT,) = F.at_steps(measure, rows_of(P_BTV, BATCH), blocks, MASK_BT)
+
+    torch.testing.assert_close(found_BT, expected_BT)
+    torch.testing.assert_close(gradient(found_BT, blocks), gradient(expected_BT, whole))
+
+
+def test_further_numbers_come_back_without_a_gradient() -> None:
+    def measure(p, q):
+        return F.kl(p, q), F.entropy(q)
+
+    _, entropy_BT = F.at_steps(measure, rows_of(P_BTV, BATCH), leaf(), MASK_BT)
+
+    assert not entropy_BT.requires_grad
+    torch.testing.assert_close(entropy_BT, F.zero_padding(F.entropy(Q_BTV), MASK_BT))
+
+
+def test_no_gradient_reaches_the_teacher() -> None:
+    p_BTV = P_BTV.clone().requires_grad_()
+
+    (found_BT,) = F.at_steps(F.kl, rows_of(p_BTV, BATCH), leaf(), MASK_BT)
+    found_BT.sum().backward()
+
+    assert p_BTV.grad is None
+
+
+def test_without_a_gradient_to_find_the_value_is_the_same() -> None:
+    (with_BT,) = F.at_steps(F.kl, rows_of(P_BTV, BATCH), leaf(), MASK_BT)
+    (without_BT,) = F.at_steps(F.kl, rows_of(P_BTV, BATCH), Q_BTV, MASK_BT)
+
+    assert not without_BT.requires_grad
+    torch.testing.assert_close(without_BT, with_BT.detach())
+
+
+def test_what_stands_on_padding_does_not_matter() -> None:
+    junk = Q_BTV.masked_fill(MASK_BT.bool().logical_not()[..., None], 1e6).requires_grad_()
+
+    (found_BT,) = F.at_steps(F.kl, rows_of(P_BTV, BATCH), junk, MASK_BT)
+
+    padding_BT = ~MASK_BT.bool()
+    assert bool((found_BT[padding_BT] == 0).all())
+    assert bool((gradient(found_BT, junk)[padding_BT] == 0).all())
+
+
+def test_rows_that_are_not_as_many_as_steps_are_refused() -> None:
+    with pytest.raises(ShapeError, match="12 rows of teacher logits for 13 real steps"):
+        F.at_steps(F.kl, HeldLogits(rows_of(P_BTV, BATCH).logits_NV[1:]), Q_BTV, MASK_BT)
+
+
+@pytest.mark.parametrize("tail", ["bucket", "renormalise"])
+@pytest.mark.parametrize("temperature", [1.0, 2.0])
+def test_kl_on_the_top_entries_is_the_truncated_kl(tail, temperature) -> None:
+    whole, blocks = leaf(), leaf()
+    top = tops(temperature).top
+
+    expected_BT = F.kl_truncated(top, whole, tail=tail, temperature=temperature)
+    (found_BT,) = F.at_top(F.kl, top, blocks, MASK_BT, tail=tail, temperature=temperature)
+
+    expected_BT = F.zero_padding(expected_BT, MASK_BT)
+    torch.testing.assert_close(found_BT, expected_BT)
+    torch.testing.assert_close(gradient(found_BT, blocks), gradient(expected_BT, whole))
+
+
+def tops(temperature=1.0, **changes):
+    from ketchup_cli.signals import Needs
+
+    needs = Needs(teacher="top", temperature=temperature)
+    return teacher_signal(P_BTV, BATCH, student_BTV=Q_BTV, needs=needs, **changes)
+
+
+@pytest.mark.parametrize("measure", [F.kl, F.reverse_kl, F.js, F.tvd])
+def test_with_every_entry_kept_a_measure_is_exact(measure) -> None:
+    top = tops(top=P_BTV.shape[-1]).top
+
+    (found_BT,) = F.at_top(measure, top, leaf(), MASK_BT)
+
+    torch.testing.assert_close(found_BT, F.zero_padding(measure(P_BTV, Q_BTV), MASK_BT))
+
+
+@pytest.mark.parametrize("measure", [F.kl, F.reverse_kl, F.js, F.tvd])
+def test_the_bucket_gives_a_lower_bound(measure) -> None:
+    (found_BT,) = F.at_top(measure, tops().top, leaf(), MASK_BT)
+
+    exact_BT = F.zero_padding(measure(P_BTV, Q_BTV), MASK_BT)
+    assert bool((found_BT <= exact_BT + 1e-12).all())
+
+
+def test_both_sides_of_the_bucket_are_distributions() -> None:
+    for logp_BTm in F.bucketed(tops().top, Q_BTV):
+        total_BT = logp_BTm.exp().sum(-1)
+        torch.testing.assert_close(total_BT, torch.ones_like(total_BT))
