@@ -7,7 +7,7 @@ gradient as it is and changes its variance.
 import torch
 from torch import Tensor
 
-from ketchup_cli.functional.checks import check_shapes
+from ketchup_cli.functional.checks import at_least_float32, check_shapes
 from ketchup_cli.functional.masking import lengths, masked_mean, zero_padding
 
 
@@ -63,6 +63,58 @@ def leave_one_out(w_BT: Tensor, mask_BT: Tensor, group_B: Tensor) -> Tensor:
     others_B1 = (size_B - 1)[:, None]
     mean_BT = (total_BT - real_BT) / others_B1.clamp(min=1)
     return zero_padding(torch.where(others_B1 > 0, mean_BT, 0.0), mask_BT)
+
+
+def step_mean(w_BT: Tensor, mask_BT: Tensor) -> Tensor:
+    """Return, at every step, the mean weight of the batch's other completions at that step.
+
+        b_it = sum_{j != i} m_jt w_jt / sum_{j != i} m_jt
+
+    Weights fall or rise along a completion, and a mean over all steps misses that. A completion is
+    not part of its own baseline, so the expected gradient stays as it is; one that has ended by
+    step t does not count there, and where no other is left the baseline is 0.
+
+    Args:
+        w_BT: [B, T] weights.
+        mask_BT: [B, T] non-zero on completion tokens, 0 on padding.
+
+    Returns:
+        [B, T] baseline, 0 on padding.
+
+    Raises:
+        ShapeError: shapes differ.
+    """
+    real_BT = zero_padding(w_BT, mask_BT)
+    others_BT = (mask_BT.bool().sum(dim=0) - 1).expand_as(real_BT)
+    mean_BT = (real_BT.sum(dim=0) - real_BT) / others_BT.clamp(min=1)
+    return zero_padding(torch.where(others_BT > 0, mean_BT, 0.0), mask_BT)
+
+
+def likeliest_reverse_kl(p_logits_BTV: Tensor, q_logits_BTV: Tensor, *, k: int) -> Tensor:
+    """Return the terms of the reverse KL on the student's most likely tokens.
+
+        sum_{v in the k largest of q} q_v (log q_v - log p_v),   p, q = softmax(logits)
+
+    Terms of the true distributions: nothing is scaled up to make a distribution of the k. For k = V
+    it is the reverse KL; below, it may be negative.
+
+    Args:
+        p_logits_BTV: [B, T, V] teacher logits.
+        q_logits_BTV: [B, T, V] student logits in the same states.
+        k: tokens kept, at least 1; more than V means V.
+
+    Returns:
+        [B, T] nats, at least float32.
+
+    Raises:
+        ShapeError: shapes differ.
+    """
+    check_shapes("p_logits_BTV q_logits_BTV", p_logits_BTV, q_logits_BTV)
+    p_BTV, q_BTV = at_least_float32(p_logits_BTV), at_least_float32(q_logits_BTV)
+    kept_BTK, ids_BTK = q_BTV.topk(min(k, q_BTV.shape[-1]), dim=-1)
+    logq_BTK = kept_BTK - q_BTV.logsumexp(dim=-1, keepdim=True)
+    logp_BTK = p_BTV.gather(-1, ids_BTK) - p_BTV.logsumexp(dim=-1, keepdim=True)
+    return (logq_BTK.exp() * (logq_BTK - logp_BTK)).sum(dim=-1)
 
 
 def rms_normalise(w_BT: Tensor, mask_BT: Tensor) -> Tensor:

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from ketchup_cli.errors import NonFiniteError, ShapeError
-from ketchup_cli.functional.checks import at_least_float32, check_shapes, row_blocks
-from ketchup_cli.functional.sweeps import MeanLessTaken, TakenLogProb
+from ketchup_cli.functional.checks import at_least_float32, check_shapes
+from ketchup_cli.functional.sweeps import Entropy, MeanLessTaken, TakenLogProb
 
 LOGIT_FLOOR = -1e30
 """Stands for minus infinity where it would be multiplied by a probability of 0."""
@@ -95,10 +95,9 @@ def entropy(logits_BTV: Tensor) -> Tensor:
         [B, T] nats, at least float32.
     """
     check_shapes("logits_BTV", logits_BTV)
-    logits_NV = logits_BTV.flatten(0, 1)
-    # the gradient of every block would be as large as that of the whole
-    blocks = [slice(None)] if logits_NV.requires_grad else row_blocks(logits_NV)
-    return torch.cat([_row_entropy(logits_NV[rows]) for rows in blocks]).view(logits_BTV.shape[:2])
+    logits_NV = at_least_float32(logits_BTV).flatten(0, 1)
+    entropy_N: Tensor = Entropy.apply(logits_NV)  # type: ignore[no-untyped-call]
+    return entropy_N.view(logits_BTV.shape[:2])
 
 
 def tempered(logits_V: Tensor, temperature: float) -> Tensor:
@@ -238,11 +237,6 @@ def choose_by_inverse_cdf(logits_BV: Tensor, u_B: Tensor) -> Tensor:
     below_total_B = torch.nextafter(total_B, torch.zeros_like(total_B))
     target_B = torch.minimum(u_B.to(total_B) * total_B, below_total_B)
     return torch.searchsorted(cumulative_BV, target_B[:, None], right=True).squeeze(-1)
-
-
-def _row_entropy(logits_NV: Tensor) -> Tensor:
-    logp_NV = at_least_float32(logits_NV).log_softmax(dim=-1)
-    return -(logp_NV.exp() * logp_NV).sum(dim=-1)
 
 
 def _row_dot(a_NV: Tensor, b_NV: Tensor) -> Tensor:

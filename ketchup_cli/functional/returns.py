@@ -106,6 +106,38 @@ def k_step_advantages(
     return zero_padding(sum_BT, mask_BT)
 
 
+def k_step_futures(
+    q_BT: Tensor, v_BT: Tensor, mask_BT: Tensor, *, k: int, ending: Ending = "paper"
+) -> Tensor:
+    """Return the K-step return less what the step's own token earns.
+
+        g_t - q_t = sum_{i >= 1, t+ik <= T} (q_{t+ik} - v_{t+ik})
+
+    What later tokens add to the weight of this one: the part of the return that has to be sampled
+    where the part of the token itself is summed over all tokens. Exactly 0 for K beyond the end.
+
+    Args:
+        q_BT: [B, T] teacher logit of the token emitted at t (nats).
+        v_BT: [B, T] value of the state before t (nats).
+        mask_BT: [B, T] non-zero on completion tokens, 0 on padding.
+        k: steps between bootstraps, at least 1.
+        ending: "paper" or "released", as for `k_step_returns`.
+
+    Returns:
+        [B, T] future parts, 0 on padding.
+
+    Raises:
+        ShapeError: shapes differ, or k < 1.
+
+    Source: Fan et al. 2025, arXiv 2504.19024; the split of its return is ours.
+    """
+    later_BT = _ahead(k_step_advantages(q_BT, v_BT, mask_BT, k=k), k)
+    if ending == "released":
+        q_BT, v_BT = _real(q_BT, v_BT, mask_BT)
+        later_BT = later_BT + _missed_ending(q_BT - v_BT, mask_BT, k)
+    return zero_padding(later_BT, mask_BT)
+
+
 def discounted_returns(r_BT: Tensor, mask_BT: Tensor, *, discount: float = 1.0) -> Tensor:
     """Return the discounted sum of rewards from every step on.
 
@@ -130,6 +162,48 @@ def discounted_returns(r_BT: Tensor, mask_BT: Tensor, *, discount: float = 1.0) 
         g_BT = g_BT + discount**step * _ahead(g_BT, step)
         step *= 2
     return zero_padding(g_BT, mask_BT)
+
+
+def discounted_means(r_BT: Tensor, mask_BT: Tensor, *, discount: float = 1.0) -> Tensor:
+    """Return the discounted mean of rewards from every step on.
+
+        sum_i discount^i r_{t+i} / sum_i discount^i   over the real tokens t+i from t on
+
+    Equal rewards give that reward at every step, however long the completion: a longer one earns
+    no more, and no less, for its length.
+
+    Args:
+        r_BT: [B, T] rewards.
+        mask_BT: [B, T] non-zero on completion tokens, 0 on padding.
+        discount: 0 to 1; 0 gives the rewards themselves, 1 the mean over what is left.
+
+    Returns:
+        [B, T] means, 0 on padding.
+
+    Raises:
+        ShapeError: shapes differ.
+
+    Source: Gu et al. 2024, arXiv 2306.08543, for the division by the length that is left.
+    """
+    sum_BT = discounted_returns(r_BT, mask_BT, discount=discount)
+    weight_BT = discounted_returns(mask_BT.bool().to(sum_BT.dtype), mask_BT, discount=discount)
+    return sum_BT / weight_BT.clamp(min=1)
+
+
+def of_next_step(x_BT: Tensor, mask_BT: Tensor) -> Tensor:
+    """Return the value of the step after each; 0 after the last token.
+
+    Args:
+        x_BT: [B, T] values.
+        mask_BT: [B, T] non-zero on completion tokens, 0 on padding.
+
+    Returns:
+        [B, T], 0 on padding.
+
+    Raises:
+        ShapeError: shapes differ.
+    """
+    return zero_padding(_ahead(zero_padding(x_BT, mask_BT), 1), mask_BT)
 
 
 def _real(q_BT: Tensor, v_BT: Tensor, mask_BT: Tensor) -> tuple[Tensor, Tensor]:

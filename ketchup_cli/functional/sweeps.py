@@ -64,3 +64,38 @@ class MeanLessTaken(torch.autograd.Function):
         (tokens_N1,) = ctx.saved_tensors
         found_NV = (grad_N1 / ctx.vocabulary).repeat(1, ctx.vocabulary)
         return found_NV.scatter_add_(1, tokens_N1, -grad_N1), None
+
+
+@final
+class Entropy(torch.autograd.Function):
+    """The entropy of each row's distribution.
+
+    H = -sum_v p_v log p_v,   gradient: -p_v (log p_v + H)
+    """
+
+    @staticmethod
+    def forward(ctx: Any, logits_NV: Tensor) -> Tensor:
+        """Return entropies [N] of logits of at least float32."""
+        parts = [_entropy_of(logits_NV[rows]) for rows in row_blocks(logits_NV)]
+        entropy_N1, lse_N1 = (torch.cat(column) for column in zip(*parts, strict=True))
+        ctx.save_for_backward(logits_NV, lse_N1, entropy_N1)
+        return entropy_N1.squeeze(1)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad_N: Tensor) -> Tensor:
+        """Return the gradient of the logits."""
+        logits_NV, lse_N1, entropy_N1 = ctx.saved_tensors
+        found_NV = torch.empty_like(logits_NV)
+        for rows in row_blocks(logits_NV):
+            logp_NV = logits_NV[rows] - lse_N1[rows]
+            torch.exp(logp_NV, out=found_NV[rows])
+            found_NV[rows].mul_(logp_NV.add_(entropy_N1[rows])).mul_(-grad_N[rows, None])
+        return found_NV
+
+
+def _entropy_of(logits_NV: Tensor) -> tuple[Tensor, Tensor]:
+    """Return entropy and log-sum-exp of a few rows, [n, 1] each."""
+    lse_N1 = logits_NV.logsumexp(dim=-1, keepdim=True)
+    logp_NV = logits_NV - lse_N1
+    return -(logp_NV.exp() * logp_NV).sum(dim=-1, keepdim=True), lse_N1

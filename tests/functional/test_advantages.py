@@ -114,3 +114,62 @@ def test_a_clip_limits_both_signs():
 
 def test_a_clip_of_zero_is_none():
     assert F.clip(torch.tensor([[-7.0, 9.0]]), 0.0).tolist() == [[-7.0, 9.0]]
+
+
+def slow_step_mean(w_BT):
+    rows = []
+    for i in range(5):
+        row = []
+        for t in range(3):
+            others = [float(w_BT[j, t]) for j in range(5) if j != i and MASK_BT[j, t]]
+            row.append(sum(others) / len(others) if others and MASK_BT[i, t] else 0.0)
+        rows.append(row)
+    return torch.tensor(rows, dtype=torch.float64)
+
+
+def test_the_step_mean_is_over_the_others_that_are_still_going():
+    w_BT = weights()
+
+    torch.testing.assert_close(F.step_mean(w_BT, MASK_BT), slow_step_mean(w_BT))
+
+
+def test_the_step_mean_of_completions_worked_by_hand():
+    w_BT = torch.tensor([[6.0, 3.0], [2.0, 9.0], [4.0, 77.0]])
+    mask_BT = torch.tensor([[1, 1], [1, 1], [1, 0]])
+
+    assert F.step_mean(w_BT, mask_BT).tolist() == [[3.0, 9.0], [5.0, 3.0], [4.0, 0.0]]
+
+
+def test_the_longest_completion_has_no_step_mean_where_it_is_alone():
+    w_BT = torch.tensor([[6.0, 3.0], [2.0, 5.0]])
+
+    mean_BT = F.step_mean(w_BT, torch.tensor([[1, 1], [1, 0]]))
+
+    assert mean_BT.tolist() == [[2.0, 0.0], [6.0, 0.0]]
+
+
+def pair(vocabulary=6):
+    generator = torch.Generator().manual_seed(4)
+    shape = (2, 2, 3, vocabulary)
+    return (2 * torch.randn(shape, generator=generator, dtype=torch.float64)).unbind()
+
+
+@pytest.mark.parametrize("k", [1, 2, 5])
+def test_the_likeliest_terms_are_those_of_the_student_s_largest_probabilities(k):
+    p_BTV, q_BTV = pair()
+    p, q = p_BTV.softmax(-1).flatten(0, 1).tolist(), q_BTV.softmax(-1).flatten(0, 1).tolist()
+    slow = [
+        sum(b * math.log(b / a) for b, a in sorted(zip(qs, ps, strict=True))[-k:])
+        for ps, qs in zip(p, q, strict=True)
+    ]
+
+    found_BT = F.likeliest_reverse_kl(p_BTV, q_BTV, k=k)
+    assert found_BT.flatten().tolist() == pytest.approx(slow)
+
+
+@pytest.mark.parametrize("k", [6, 100])
+def test_all_tokens_are_the_whole_reverse_kl(k):
+    p_BTV, q_BTV = pair()
+
+    found_BT = F.likeliest_reverse_kl(p_BTV, q_BTV, k=k)
+    torch.testing.assert_close(found_BT, F.reverse_kl(p_BTV, q_BTV))

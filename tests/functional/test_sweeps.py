@@ -3,7 +3,7 @@ import torch
 from torch import Tensor
 
 from ketchup_cli import functional as F
-from ketchup_cli.functional.sweeps import MeanLessTaken, TakenLogProb
+from ketchup_cli.functional.sweeps import Entropy, MeanLessTaken, TakenLogProb
 
 ROWS = (1, 64, 150)
 """Fewer than a block of rows, one block, and two and a half."""
@@ -89,3 +89,30 @@ def test_logits_that_are_a_slice_of_wider_ones_keep_their_gradient() -> None:
 
     assert found is not None
     torch.testing.assert_close(found, slow.grad)
+
+
+@pytest.mark.parametrize("rows", ROWS)
+def test_the_entropy_and_its_gradient_are_those_of_autograd(rows: int) -> None:
+    logits_NV, _ = random_inputs(rows)
+    weight_N = torch.linspace(-2, 3, rows, dtype=torch.float64)
+    logp_NV = logits_NV.log_softmax(dim=-1)
+    found_N, slow_N = Entropy.apply(logits_NV), -(logp_NV.exp() * logp_NV).sum(dim=-1)
+    (grad_NV,) = torch.autograd.grad((found_N * weight_N).sum(), logits_NV)
+    (slow_NV,) = torch.autograd.grad((slow_N * weight_N).sum(), logits_NV)
+
+    torch.testing.assert_close(found_N, slow_N, atol=1e-12, rtol=1e-12)
+    torch.testing.assert_close(grad_NV, slow_NV, atol=1e-12, rtol=1e-12)
+
+
+def test_the_entropy_keeps_nothing_as_large_as_the_logits_but_the_logits() -> None:
+    logits_NV, _ = random_inputs(150)
+    kept: list[int] = []
+
+    def note(x: Tensor) -> Tensor:
+        kept.append(x.numel())
+        return x
+
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda x: x):
+        Entropy.apply(logits_NV)
+
+    assert sorted(kept) == [150, 150, 150 * 7]
