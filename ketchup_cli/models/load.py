@@ -15,7 +15,8 @@ from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer
 
 from ketchup_cli.errors import MismatchError, ModelError, NonFiniteError, NotFound, SpecError
-from ketchup_cli.models.policy import Policy, Precision, tokenizer_parts
+from ketchup_cli.models.fingerprints import tokenizer_parts
+from ketchup_cli.models.policy import Policy, Precision
 
 DTYPES = {
     "float32": torch.float32,

@@ -6,15 +6,13 @@ is the step at which completion token `t` is emitted.
 
 from __future__ import annotations
 
-import hashlib
-import json
 from typing import TYPE_CHECKING, Any, Literal, final
 
 import torch
 from torch import Tensor, nn
 
 from ketchup_cli.errors import ModelError
-from ketchup_cli.spec import canonical
+from ketchup_cli.models.fingerprints import fingerprint
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -60,50 +58,63 @@ class CompletionModel(nn.Module):
         mask_BT: Tensor,
         *,
         logits: bool,
-    ) -> Tensor:
-        """Return logits `[B, T, rows]` or the states the head reads `[B, T, H]`."""
+        layers: bool = False,
+    ) -> Tensor | tuple[Tensor, Tensor]:
+        """Return logits `[B, T, rows]` or the states the head reads `[B, T, H]`.
+
+        With `layers`, the states of every layer come second, `[L, B, T, H]`, embeddings first.
+        """
+        if self.model.config.is_encoder_decoder:
+            steps, inputs = slice(None), self._encoder_decoder(prompt_BS, prompt_mask_BS, tokens_BT)
+        else:
+            steps = slice(prompt_BS.shape[1] - 1, prompt_BS.shape[1] - 1 + tokens_BT.shape[1])
+            inputs = _decoder_only(prompt_BS, prompt_mask_BS, tokens_BT, mask_BT)
+        hidden, states = self._run(inputs, layers=layers)
+        found = self.head(hidden[:, steps]) if logits else hidden[:, steps]
+        if not layers:
+            return found
+        return found, torch.stack([state[:, steps] for state in states])
+
+    def _run(self, inputs: dict[str, Tensor], *, layers: bool) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """Return what the head reads, and the states of every decoder layer if asked for."""
         self._captured = []
         try:
-            if self.model.config.is_encoder_decoder:
-                self._encoder_decoder(prompt_BS, prompt_mask_BS, tokens_BT)
-            else:
-                self._decoder_only(prompt_BS, prompt_mask_BS, tokens_BT, mask_BT)
+            output = self.model(**inputs, use_cache=False, output_hidden_states=layers)
             (hidden,) = self._captured
         finally:
             self._captured = None
-        if not self.model.config.is_encoder_decoder:
-            first = prompt_BS.shape[1] - 1
-            hidden = hidden[:, first : first + tokens_BT.shape[1]]
-        return self.head(hidden) if logits else hidden
+        if not layers:
+            return hidden, ()
+        whole = self.model.config.is_encoder_decoder
+        return hidden, output.decoder_hidden_states if whole else output.hidden_states
 
     def _encoder_decoder(
         self, prompt_BS: Tensor, prompt_mask_BS: Tensor, tokens_BT: Tensor
-    ) -> None:
+    ) -> dict[str, Tensor]:
         start_B1 = torch.full_like(tokens_BT[:, :1], self.start_id)
-        self.model(
-            input_ids=prompt_BS,
-            attention_mask=prompt_mask_BS,
-            decoder_input_ids=torch.cat([start_B1, tokens_BT[:, :-1]], dim=1),
-            use_cache=False,
-        )
-
-    def _decoder_only(
-        self, prompt_BS: Tensor, prompt_mask_BS: Tensor, tokens_BT: Tensor, mask_BT: Tensor
-    ) -> None:
-        prompt_BS, prompt_mask_BS = left_padded(prompt_BS, prompt_mask_BS)
-        mask = torch.cat([prompt_mask_BS, mask_BT.to(prompt_mask_BS.dtype)], dim=1)
-        self.model(
-            input_ids=torch.cat([prompt_BS, tokens_BT], dim=1),
-            attention_mask=mask,
-            position_ids=(mask.cumsum(dim=1) - 1).clamp(min=0),
-            use_cache=False,
-        )
+        return {
+            "input_ids": prompt_BS,
+            "attention_mask": prompt_mask_BS,
+            "decoder_input_ids": torch.cat([start_B1, tokens_BT[:, :-1]], dim=1),
+        }
 
     def head(self, hidden: Tensor) -> Tensor:
         """Return the logits of states `[..., H]`, padded vocabulary rows included."""
         logits: Tensor = self.model.get_output_embeddings()(hidden)
         bias = getattr(self.model, "final_logits_bias", None)
         return logits if bias is None else logits + bias
+
+
+def _decoder_only(
+    prompt_BS: Tensor, prompt_mask_BS: Tensor, tokens_BT: Tensor, mask_BT: Tensor
+) -> dict[str, Tensor]:
+    prompt_BS, prompt_mask_BS = left_padded(prompt_BS, prompt_mask_BS)
+    mask = torch.cat([prompt_mask_BS, mask_BT.to(prompt_mask_BS.dtype)], dim=1)
+    return {
+        "input_ids": torch.cat([prompt_BS, tokens_BT], dim=1),
+        "attention_mask": mask,
+        "position_ids": (mask.cumsum(dim=1) - 1).clamp(min=0),
+    }
 
 
 def left_padded(prompt_BS: Tensor, mask_BS: Tensor) -> tuple[Tensor, Tensor]:
@@ -155,6 +166,18 @@ class Policy:
     def device(self) -> torch.device:
         """Where the weights are."""
         return next(self.module.parameters()).device
+
+    @property
+    def layers(self) -> int:
+        """The number of decoder layers."""
+        config = self.model.config
+        names = ("decoder_layers", "num_decoder_layers", "num_hidden_layers")
+        return next(int(getattr(config, name)) for name in names if hasattr(config, name))
+
+    @property
+    def width(self) -> int:
+        """The size of a state."""
+        return int(self.model.config.hidden_size)
 
     @property
     def fingerprint(self) -> str:
@@ -218,6 +241,21 @@ class Policy:
         with self.autocast():
             logits: Tensor = self.runner(*_tensors(batch), logits=True)
         return self._own(logits).float()
+
+    def hidden_with_layers(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Return the states the head reads, `[B, T, H]`, and all states, `[L, B, T, H]` float32.
+
+        L is layers + 1: the embeddings come first, then every decoder layer.
+        """
+        with self.autocast():
+            hidden, states = self.runner(*_tensors(batch), logits=False, layers=True)
+        return hidden, states.float()
+
+    def logits_with_layers(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Return `logits(batch)` and the states of `hidden_with_layers`, of one forward pass."""
+        with self.autocast():
+            logits, states = self.runner(*_tensors(batch), logits=True, layers=True)
+        return self._own(logits).float(), states.float()
 
     def _own(self, logits: Tensor) -> Tensor:
         """Return logits without the rows the model was padded with."""
@@ -309,20 +347,3 @@ def _start_id(model: Any, pad_id: int) -> int:
             hint="set `decoder_start_token_id` in generation_config.json",
         )
     return pad_id
-
-
-def tokenizer_parts(tokenizer: Any) -> dict[str, Any]:
-    """Return what maps text to ids: pieces in order, merges, normaliser and the like."""
-    backend = getattr(tokenizer, "backend_tokenizer", None)
-    if backend is None:  # written in Python: its class is its rules
-        parts = {"model": tokenizer.get_vocab(), "class": type(tokenizer).__name__}
-    else:
-        described = json.loads(backend.to_str())
-        names = ("normalizer", "pre_tokenizer", "added_tokens", "model")
-        parts = {name: described.get(name) for name in names}
-    return {**parts, "length": len(tokenizer)}
-
-
-def fingerprint(tokenizer: Any) -> str:
-    """Return the digest of `tokenizer_parts`, `sha256:` and 64 hex digits."""
-    return "sha256:" + hashlib.sha256(canonical(tokenizer_parts(tokenizer))).hexdigest()

@@ -10,7 +10,8 @@ from transformers import ByT5Tokenizer, Gemma2Config, Gemma2ForCausalLM
 
 from ketchup_cli.errors import ModelError
 from ketchup_cli.models.encode import Row, collate
-from ketchup_cli.models.policy import Policy, fingerprint, left_padded
+from ketchup_cli.models.fingerprints import fingerprint
+from ketchup_cli.models.policy import Policy, left_padded
 from ketchup_cli.signals import Batch
 
 EXACT = 1e-5
