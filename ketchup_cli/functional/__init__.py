@@ -16,7 +16,14 @@ if TYPE_CHECKING:
         leave_one_out,
         likeliest_reverse_kl,
         rms_normalise,
+        root_mean_square,
         step_mean,
+    )
+    from ketchup_cli.functional.calibration import (
+        CALIBRATION_BINS,
+        calibration_bins,
+        calibration_error,
+        confidence,
     )
     from ketchup_cli.functional.checks import at_least_float32, check_shapes, row_blocks
     from ketchup_cli.functional.divergences import js, kl, reverse_kl, tvd
@@ -67,6 +74,7 @@ if TYPE_CHECKING:
     from ketchup_cli.functional.truncated import Tail, bucketed, kl_truncated
 
 __all__ = [
+    "CALIBRATION_BINS",
     "LOGIT_FLOOR",
     "Ending",
     "HiddenNorm",
@@ -79,10 +87,13 @@ __all__ = [
     "at_top",
     "batch_mean",
     "bucketed",
+    "calibration_bins",
+    "calibration_error",
     "check_shapes",
     "choose_by_inverse_cdf",
     "clip",
     "clipped_surrogate",
+    "confidence",
     "discounted_means",
     "discounted_returns",
     "entropy",
@@ -112,6 +123,7 @@ __all__ = [
     "reduce_metrics",
     "reverse_kl",
     "rms_normalise",
+    "root_mean_square",
     "row_blocks",
     "step_blocks",
     "step_mean",
@@ -124,6 +136,7 @@ __all__ = [
 
 _MODULES = (
     "advantages",
+    "calibration",
     "checks",
     "divergences",
     "layers",
