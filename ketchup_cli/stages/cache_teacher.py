@@ -12,8 +12,9 @@ from ketchup_cli.errors import DataError, SpecError
 from ketchup_cli.models.cache import META, CacheMeta, ShardEntry, open_shards, shard_name
 from ketchup_cli.models.cached_teacher import SOURCES
 from ketchup_cli.models.encode import Encoded, Limits, Row, by_length, collate
+from ketchup_cli.models.fingerprints import fingerprint
 from ketchup_cli.models.load import check_folder, load_policy, quiet
-from ketchup_cli.models.policy import Policy, fingerprint
+from ketchup_cli.models.policy import Policy
 from ketchup_cli.models.reduction import Request, score
 from ketchup_cli.models.shards import Layout, ShardWriter
 from ketchup_cli.models.sources import of_examples, pseudo_target_rows, reference_rows
