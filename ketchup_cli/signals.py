@@ -188,10 +188,16 @@ class Needs:
     student_expected: bool = False
     """Whether `TeacherSignal.student_expected_BT` is read; it takes a live teacher."""
     hidden: bool = False
+    """Whether the states of all layers are read, those of the student and of a live teacher."""
     reference: bool = False
     trainable_teacher: bool = False
     """Whether `TeacherSignal.own_BTV` is read; it takes a live teacher with a trainable part."""
     temperature: float = 1.0
+
+    @property
+    def any_teacher(self) -> bool:
+        """Whether a teacher must be brought, for its distributions or for its states."""
+        return self.teacher != "none" or self.hidden or self.trainable_teacher
 
     def __or__(self, other: Needs) -> Needs:
         """Return needs that satisfy both; the temperatures must agree where a teacher is read."""
@@ -220,6 +226,8 @@ class Offers:
     any_prefix: bool
     """Whether completions the teacher has not seen before can be scored."""
     gradient: bool = False
+    hidden: bool = False
+    """Whether it can give the states of all its layers."""
 
 
 @final

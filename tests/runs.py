@@ -99,7 +99,7 @@ def make_run(
     terms = objectives.terms(tables)
     names = tuple(dict.fromkeys(term.prefixes for term in terms))
     rollout = parts.pop("rollout", ROLLOUT)
-    if teachers is None and any(term.needs.teacher != "none" for term in terms):
+    if teachers is None and any(term.needs.any_teacher for term in terms):
         teachers = dict.fromkeys(names, live_teacher())
     settings: dict[str, Any] = {
         "sources": make_sources(policy, names, spec, rollout),

@@ -168,18 +168,6 @@ class Policy:
         return next(self.module.parameters()).device
 
     @property
-    def layers(self) -> int:
-        """The number of decoder layers."""
-        config = self.model.config
-        names = ("decoder_layers", "num_decoder_layers", "num_hidden_layers")
-        return next(int(getattr(config, name)) for name in names if hasattr(config, name))
-
-    @property
-    def width(self) -> int:
-        """The size of a state."""
-        return int(self.model.config.hidden_size)
-
-    @property
     def fingerprint(self) -> str:
         """Digest of what maps text to ids: pieces in order, merges, normaliser, added tokens."""
         return fingerprint(self.tokenizer)

@@ -49,6 +49,8 @@ class Request:
     """Largest logits kept per token; 0 keeps none."""
     dense: bool = False
     """Whether the logits themselves are kept, `[N, V]`."""
+    layers: bool = False
+    """Whether the states of every layer are kept, `[L, B, T, H]`."""
     student_logits_BTV: Tensor | None = None
     """Where given, the teacher's logit is averaged under the student's distribution as well."""
     chunk_tokens: int = CHUNK_TOKENS
@@ -68,6 +70,8 @@ class Reduced:
     dense_NV: Tensor | None
     hidden_NH: Tensor
     """The states the head made the logits of."""
+    layers_LBTH: Tensor | None
+    """States of the embeddings and of every decoder layer, zeros on padding."""
 
 
 @torch.no_grad()
@@ -91,12 +95,21 @@ def score(policy: Policy, batch: Batch, request: Request) -> Reduced:
     places_N = batch.mask_BT.flatten().nonzero()[:, 0]
     if not len(places_N):
         raise DataError("a batch without a single completion token", hint="drop empty completions")
-    hidden_NH = policy.hidden(batch).flatten(0, 1)[places_N]
+    hidden_BTH, layers_LBTH = _states(policy, batch, layers=request.layers)
+    hidden_NH = hidden_BTH.flatten(0, 1)[places_N]
     collector = _Collector(batch, places_N, request, vocabulary=policy.vocabulary)
     visit_blocks(policy, hidden_NH, chunk_tokens=request.chunk_tokens, visit=collector.visit)
-    reduced = collector.result(hidden_NH)
+    reduced = collector.result(hidden_NH, layers_LBTH)
     _check_finite(policy, batch, reduced)
     return reduced
+
+
+def _states(policy: Policy, batch: Batch, *, layers: bool) -> tuple[Tensor, Tensor | None]:
+    """Return the states the head reads and, if asked for, those of every layer."""
+    if not layers:
+        return policy.hidden(batch), None
+    hidden_BTH, layers_LBTH = policy.hidden_with_layers(batch)
+    return hidden_BTH, layers_LBTH.masked_fill_(~batch.mask_BT.bool()[None, :, :, None], 0.0)
 
 
 def visit_blocks(
@@ -173,7 +186,7 @@ class _Collector:
         for name, value in values.items():
             self.columns[name][which] = value
 
-    def result(self, hidden_NH: Tensor) -> Reduced:
+    def result(self, hidden_NH: Tensor, layers_LBTH: Tensor | None) -> Reduced:
         """Return everything collected."""
         columns = self.columns
         return Reduced(
@@ -187,6 +200,7 @@ class _Collector:
             student_expected_N=columns.get("student_expected_N"),
             dense_NV=self.dense_NV,
             hidden_NH=hidden_NH,
+            layers_LBTH=layers_LBTH,
         )
 
 

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 HELD_BYTES = 1 << 26
 """Logits of one batch that are kept rather than computed twice."""
 
-LIVE_OFFERS = Offers(detail="dense", temperatures=None, any_prefix=True)
+LIVE_OFFERS = Offers(detail="dense", temperatures=None, any_prefix=True, hidden=True)
 """What any model that runs beside the student can give."""
 
 
@@ -68,7 +68,7 @@ def check_offers(
         MismatchError: with what is missing, in one sentence.
     """
     teacher = f"teacher `{name}`" if offers.any_prefix else f"teacher cache `{name}`"
-    if needs.teacher == "none":
+    if not needs.any_teacher:
         return
     chosen = set(needs.prefixes) if prefixes is None else {prefixes}
     if chosen == {"student"} and not offers.any_prefix:
@@ -82,10 +82,8 @@ def check_offers(
             f"{teacher} has no logits to average under the student's distribution",
             hint="--set teacher=live",
         )
-    if needs.hidden:
-        raise MismatchError(
-            f"{teacher} gives no hidden states", hint="choose another: ketchup objectives"
-        )
+    if needs.hidden and not offers.hidden:
+        raise MismatchError(f"{teacher} holds no states of its layers", hint="--set teacher=live")
     if DETAIL_ORDER.index(needs.teacher) > DETAIL_ORDER.index(offers.detail):
         raise MismatchError(
             f"{teacher} holds {_DETAILS[offers.detail]}; the objective asks"
@@ -148,6 +146,7 @@ class LiveTeacher(Teacher):
         request = Request(
             temperatures=(needs.temperature,),
             dense=dense and size <= HELD_BYTES,
+            layers=needs.hidden,
             student_logits_BTV=student.logits_BTV if student and needs.student_expected else None,
             chunk_tokens=self.chunk_tokens,
         )
@@ -203,4 +202,5 @@ def _signal(batch: Batch, reduced: Reduced, temperature: float) -> TeacherSignal
         student_expected_BT=(
             None if expected_N is None else spread(expected_N, reduced.places_N, shape)
         ),
+        hidden_LBTH=reduced.layers_LBTH,
     )

@@ -55,21 +55,20 @@ def _objective_terms(spec: specs.DistillSpec) -> Any:
 
 def _distill_needs_teacher(spec: specs.DistillSpec) -> bool:
     return spec.teacher != "cache" and any(
-        term.needs.teacher != "none" and (term.prefixes == "student" or spec.teacher == "live")
+        term.needs.any_teacher and (term.prefixes == "student" or spec.teacher == "live")
         for term in _objective_terms(spec)
     )
 
 
 def _distill_uses_teacher(spec: specs.DistillSpec) -> bool:
     return spec.teacher != "cache" and any(
-        term.needs.teacher != "none" for term in _objective_terms(spec)
+        term.needs.any_teacher for term in _objective_terms(spec)
     )
 
 
 def _distill_uses_cache(spec: specs.DistillSpec) -> bool:
     return spec.teacher != "live" and any(
-        term.needs.teacher != "none" and term.prefixes != "student"
-        for term in _objective_terms(spec)
+        term.needs.any_teacher and term.prefixes != "student" for term in _objective_terms(spec)
     )
 
 

@@ -54,7 +54,7 @@ def choose(
     """
     needing: dict[Prefixes, list[Term]] = {}
     for term in terms:
-        if term.needs.teacher != "none":
+        if term.needs.any_teacher:
             needing.setdefault(term.prefixes, []).append(term)
     return {
         prefixes: _speaker(spec, prefixes, tuple(listening), inputs)

@@ -21,7 +21,7 @@ REFUSED = {
     "the student's prefixes by choice": (Needs(teacher="top"), "student's own"),
     "more detail": (Needs(teacher="dense"), "holds the largest logits; the objective asks all"),
     "the student's expectation": (Needs(teacher="stats", student_expected=True), "student's dist"),
-    "hidden states": (Needs(teacher="stats", hidden=True), "hidden states"),
+    "states of layers": (Needs(hidden=True), "holds no states of its layers"),
     "another temperature": (Needs(teacher="top", temperature=0.5), "holds temperatures 1.0"),
 }
 
@@ -42,7 +42,13 @@ MET = {
     "less than it holds": (Needs(teacher="stats"), CACHE_OFFERS),
     "nothing": (Needs(prefixes=("student",), teacher="none"), CACHE_OFFERS),
     "anything live": (
-        Needs(prefixes=("student",), teacher="dense", student_expected=True, temperature=3.0),
+        Needs(
+            prefixes=("student",),
+            teacher="dense",
+            student_expected=True,
+            hidden=True,
+            temperature=3.0,
+        ),
         LIVE_OFFERS,
     ),
 }

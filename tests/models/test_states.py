@@ -7,6 +7,9 @@ from torch import Tensor
 
 from ketchup_cli.models.encode import Row, collate
 from ketchup_cli.models.policy import Policy
+from ketchup_cli.models.teacher import LiveTeacher
+from ketchup_cli.signals import Needs
+from ketchup_cli.train.loop import student_signal
 
 EXACT = 1e-5
 """Two ways of computing one float32 forward pass; states are around 1."""
@@ -81,17 +84,15 @@ def test_there_is_a_state_for_the_embeddings_and_for_every_decoder_layer(
     with torch.no_grad():
         _, states_LBTH = policy.hidden_with_layers(batch)
 
-    assert policy.layers == 2
-    assert states_LBTH.shape == (3, *batch.tokens_BT.shape, policy.width)
+    assert states_LBTH.shape == (3, *batch.tokens_BT.shape, 32)
 
 
-def test_layers_are_counted_in_the_decoder_alone() -> None:
+def test_states_are_those_of_the_decoder_alone() -> None:
     from ketchup_cli.models.shrink import shrink
 
     full = policy_of("t5")
     policy = Policy(shrink(full.model, {"encoder": (0, 1), "decoder": (2,)}), full.tokenizer)
 
-    assert policy.layers == 1
     assert len(policy.hidden_with_layers(make_batch(policy))[1]) == 2
 
 
@@ -152,3 +153,40 @@ def test_states_of_bfloat16_layers_come_as_float32() -> None:
         _, states_LBTH = rough.logits_with_layers(make_batch(exact))
 
     assert states_LBTH.dtype == torch.float32
+
+
+@pytest.mark.parametrize("architecture", tiny.FAMILIES)
+def test_a_live_teacher_gives_its_states_without_gradient_and_zeros_on_padding(
+    architecture: str,
+) -> None:
+    policy = policy_of(architecture)
+    batch = make_batch(policy)
+    with torch.no_grad():
+        _, states_LBTH = policy.hidden_with_layers(batch)
+
+    signal = LiveTeacher(policy).signal(batch, Needs(hidden=True))
+
+    assert signal.hidden_LBTH is not None
+    assert not signal.hidden_LBTH.requires_grad
+    real_BT = batch.mask_BT.bool()
+    assert torch.equal(signal.hidden_LBTH[:, real_BT], states_LBTH[:, real_BT])
+    assert not signal.hidden_LBTH[:, ~real_BT].any()
+
+
+def test_a_live_teacher_that_is_not_asked_keeps_no_states() -> None:
+    policy = policy_of("t5")
+
+    assert (
+        LiveTeacher(policy).signal(make_batch(policy), Needs(teacher="stats")).hidden_LBTH is None
+    )
+
+
+def test_a_student_is_asked_for_its_states_in_the_pass_that_gives_its_logits() -> None:
+    policy = policy_of("t5")
+    batch = make_batch(policy)
+    plain, asked = student_signal(policy, batch), student_signal(policy, batch, hidden=True)
+
+    assert plain.hidden_LBTH is None
+    assert asked.hidden_LBTH is not None
+    assert asked.hidden_LBTH.requires_grad
+    assert torch.equal(asked.logits_BTV, plain.logits_BTV)
