@@ -117,6 +117,16 @@ def rebuilt(value, change):
     return replace(value, **changes)
 
 
+def reordered(inputs, order_B):
+    """Return the inputs with their sequences in another order, the teacher's rows included."""
+    moved = rebuilt(inputs, lambda x: x[order_B])
+    if inputs.teacher is None or inputs.teacher.dense is None:
+        return moved
+    rows = inputs.teacher.dense.logits_NV.split(inputs.batch.mask_BT.sum(dim=1).tolist())
+    dense = HeldLogits(torch.cat([rows[number] for number in order_B.tolist()]))
+    return replace(moved, teacher=replace(moved.teacher, dense=dense))
+
+
 def tensors_of(value, prefix=""):
     """Return every tensor in a signal by its dotted name."""
     found = {}

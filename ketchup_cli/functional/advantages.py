@@ -117,6 +117,25 @@ def likeliest_reverse_kl(p_logits_BTV: Tensor, q_logits_BTV: Tensor, *, k: int) 
     return (logq_BTK.exp() * (logq_BTK - logp_BTK)).sum(dim=-1)
 
 
+def root_mean_square(w_BT: Tensor, mask_BT: Tensor) -> Tensor:
+    """Return the root mean square of the weights of real tokens.
+
+        sqrt(mean(w^2)); 1 for weights that are 0 throughout, so that one can divide by it
+
+    Args:
+        w_BT: [B, T] weights.
+        mask_BT: [B, T] non-zero on completion tokens, 0 on padding.
+
+    Returns:
+        A scalar above 0.
+
+    Raises:
+        ShapeError: shapes differ.
+    """
+    rms = masked_mean(zero_padding(w_BT, mask_BT).square(), mask_BT).sqrt()
+    return torch.where(rms > 0, rms, 1.0)
+
+
 def rms_normalise(w_BT: Tensor, mask_BT: Tensor) -> Tensor:
     """Return the weights divided by their root mean square over real tokens.
 
@@ -132,9 +151,7 @@ def rms_normalise(w_BT: Tensor, mask_BT: Tensor) -> Tensor:
     Raises:
         ShapeError: shapes differ.
     """
-    real_BT = zero_padding(w_BT, mask_BT)
-    rms = masked_mean(real_BT.square(), mask_BT).sqrt()
-    return real_BT / torch.where(rms > 0, rms, 1.0)
+    return zero_padding(w_BT, mask_BT) / root_mean_square(w_BT, mask_BT)
 
 
 def clip(w_BT: Tensor, limit: float) -> Tensor:

@@ -52,3 +52,7 @@ class Llmr(StepReturn):
     def advantages(self, q_BT: Tensor, v_BT: Tensor, mask_BT: Tensor) -> Tensor:
         """Return the sum of all rewards to come, less the value of the state."""
         return F.k_step_advantages(q_BT, v_BT, mask_BT, k=1)
+
+    def futures(self, q_BT: Tensor, v_BT: Tensor, mask_BT: Tensor) -> Tensor:
+        """Return the sum of all rewards to come, less what the step's own token earns."""
+        return F.k_step_futures(q_BT, v_BT, mask_BT, k=1)

@@ -13,6 +13,7 @@ from objective_inputs import (
     make_inputs,
     random_logits,
     rebuilt,
+    reordered,
     student_signal,
     tensors_of,
 )
@@ -270,7 +271,7 @@ def test_the_order_of_the_batch_only_reorders_the_loss(table):
     inputs = make_inputs(needs=objective.needs)
     order_B = torch.tensor([2, 0, 3, 1])
 
-    shuffled = objective(rebuilt(inputs, lambda x: x[order_B])).loss_BT
+    shuffled = objective(reordered(inputs, order_B)).loss_BT
 
     mask_BT = inputs.batch.mask_BT
     torch.testing.assert_close(
