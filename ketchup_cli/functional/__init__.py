@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         confidence,
     )
     from ketchup_cli.functional.checks import at_least_float32, check_shapes, row_blocks
+    from ketchup_cli.functional.distances import kept_l1_costs, l1_costs
     from ketchup_cli.functional.divergences import js, kl, reverse_kl, tvd
     from ketchup_cli.functional.layers import (
         HiddenNorm,
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
         LOGIT_FLOOR,
         Statistics,
         choose_by_inverse_cdf,
+        draw_by_inverse_cdf,
         entropy,
         expectation,
         log_probs_of,
@@ -54,11 +56,27 @@ if TYPE_CHECKING:
         reduce_metrics,
         zero_padding,
     )
+    from ketchup_cli.functional.mutual import (
+        Between,
+        Coupling,
+        Gate,
+        balanced,
+        entropy_gate,
+        mutual,
+    )
+    from ketchup_cli.functional.pairs import at_pairs
     from ketchup_cli.functional.policy_gradients import (
         clipped_surrogate,
         expected_logit,
         importance_ratio,
         policy_gradient,
+    )
+    from ketchup_cli.functional.preference import (
+        Length,
+        by_pair,
+        log_ratios,
+        preference_loss,
+        token_margins,
     )
     from ketchup_cli.functional.returns import (
         Ending,
@@ -70,23 +88,39 @@ if TYPE_CHECKING:
         k_step_returns,
         of_next_step,
     )
+    from ketchup_cli.functional.sampled import kl_sampled, sampled_entries
     from ketchup_cli.functional.steps import Measure, at_steps, at_top, step_blocks
-    from ketchup_cli.functional.truncated import Tail, bucketed, kl_truncated
+    from ketchup_cli.functional.transport import (
+        Transport,
+        point_groups,
+        transport_cost,
+        transport_loss,
+        transport_plan,
+    )
+    from ketchup_cli.functional.truncated import Tail, bucketed, kept_log_probs, kl_truncated
 
 __all__ = [
     "CALIBRATION_BINS",
     "LOGIT_FLOOR",
+    "Between",
+    "Coupling",
     "Ending",
+    "Gate",
     "HiddenNorm",
     "LayerMap",
+    "Length",
     "Measure",
     "Statistics",
     "Tail",
+    "Transport",
     "at_least_float32",
+    "at_pairs",
     "at_steps",
     "at_top",
+    "balanced",
     "batch_mean",
     "bucketed",
+    "by_pair",
     "calibration_bins",
     "calibration_error",
     "check_shapes",
@@ -96,7 +130,9 @@ __all__ = [
     "confidence",
     "discounted_means",
     "discounted_returns",
+    "draw_by_inverse_cdf",
     "entropy",
+    "entropy_gate",
     "expectation",
     "expected_logit",
     "importance_ratio",
@@ -105,8 +141,12 @@ __all__ = [
     "k_step_advantages",
     "k_step_futures",
     "k_step_returns",
+    "kept_l1_costs",
+    "kept_log_probs",
     "kl",
+    "kl_sampled",
     "kl_truncated",
+    "l1_costs",
     "layer_angles",
     "layer_distances",
     "layer_map",
@@ -114,22 +154,31 @@ __all__ = [
     "lengths",
     "likeliest_reverse_kl",
     "log_probs_of",
+    "log_ratios",
     "masked_mean",
     "masked_sum",
     "mean_log_prob",
+    "mutual",
     "of_next_step",
+    "point_groups",
     "policy_gradient",
+    "preference_loss",
     "reduce",
     "reduce_metrics",
     "reverse_kl",
     "rms_normalise",
     "root_mean_square",
     "row_blocks",
+    "sampled_entries",
     "step_blocks",
     "step_mean",
     "teacher_statistics",
     "tempered",
+    "token_margins",
     "top_entries",
+    "transport_cost",
+    "transport_loss",
+    "transport_plan",
     "tvd",
     "zero_padding",
 ]
@@ -138,13 +187,19 @@ _MODULES = (
     "advantages",
     "calibration",
     "checks",
+    "distances",
     "divergences",
     "layers",
     "logprobs",
     "masking",
+    "mutual",
+    "pairs",
     "policy_gradients",
+    "preference",
     "returns",
+    "sampled",
     "steps",
+    "transport",
     "truncated",
 )
 

@@ -53,7 +53,7 @@ def kl_truncated(
         q_logits_BTV,
     )
     q_logits_BTV = tempered(q_logits_BTV, temperature)
-    logp_BTM, tail_BT = _kept_log_probs(top, q_logits_BTV, tail=tail, temperature=temperature)
+    logp_BTM, tail_BT = kept_log_probs(top, q_logits_BTV, tail=tail, temperature=temperature)
     flat = (x.flatten(0, 1) for x in (q_logits_BTV, top.ids_BTM.long(), logp_BTM, tail_BT))
     divergence_N: Tensor = _BucketKl.apply(*flat)  # type: ignore[no-untyped-call]
     return divergence_N.view(tail_BT.shape)
@@ -91,7 +91,7 @@ def bucketed(
         q_logits_BTV,
     )
     q_BTV = tempered(q_logits_BTV, temperature)
-    logp_BTM, tail_BT = _kept_log_probs(top, q_BTV, tail=tail, temperature=temperature)
+    logp_BTM, tail_BT = kept_log_probs(top, q_BTV, tail=tail, temperature=temperature)
     ids_BTM = top.ids_BTM.long()
     lse_BT1 = q_BTV.logsumexp(dim=-1, keepdim=True)
     # not 1 - sum of the kept: nothing would be left of a small tail
@@ -105,7 +105,7 @@ def bucketed(
     )
 
 
-def _kept_log_probs(
+def kept_log_probs(
     top: TopEntries, like_BTV: Tensor, *, tail: Tail, temperature: float
 ) -> tuple[Tensor, Tensor]:
     """Return the teacher's log-probabilities of the kept entries, and the tail's mass by its rule."""
