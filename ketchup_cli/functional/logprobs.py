@@ -228,15 +228,35 @@ def choose_by_inverse_cdf(logits_BV: Tensor, u_B: Tensor) -> Tensor:
         NonFiniteError: a row is no distribution: NaN, plus infinity, or minus infinity throughout.
     """
     check_shapes("logits_BV u_B", logits_BV, u_B)
+    return draw_by_inverse_cdf(logits_BV, u_B[:, None]).squeeze(-1)
+
+
+def draw_by_inverse_cdf(logits_NV: Tensor, u_NG: Tensor) -> Tensor:
+    """Return G tokens of each row's distribution, chosen as by `choose_by_inverse_cdf`.
+
+        a_g = min { v : sum_{w <= v} softmax(f)_w > u_g }
+
+    Args:
+        logits_NV: [N, V] logits; minus infinity means probability 0.
+        u_NG: [N, G] uniform numbers in [0, 1].
+
+    Returns:
+        [N, G] int64 token ids.
+
+    Raises:
+        ShapeError: shapes differ.
+        NonFiniteError: a row is no distribution: NaN, plus infinity, or minus infinity throughout.
+    """
+    check_shapes("logits_NV u_NG", logits_NV, u_NG)
     # MPS has no float64; elsewhere float32 would lose the tail of a large vocabulary
-    exact = torch.float32 if logits_BV.device.type == "mps" else torch.float64
-    cumulative_BV = at_least_float32(logits_BV).softmax(dim=-1).cumsum(dim=-1, dtype=exact)
-    total_B = cumulative_BV[:, -1]
-    if not bool(torch.isfinite(total_B).all()):
+    exact = torch.float32 if logits_NV.device.type == "mps" else torch.float64
+    cumulative_NV = at_least_float32(logits_NV).softmax(dim=-1).cumsum(dim=-1, dtype=exact)
+    total_N1 = cumulative_NV[:, -1:]
+    if not bool(torch.isfinite(total_N1).all()):
         raise NonFiniteError("the logits to sample from are not finite")
-    below_total_B = torch.nextafter(total_B, torch.zeros_like(total_B))
-    target_B = torch.minimum(u_B.to(total_B) * total_B, below_total_B)
-    return torch.searchsorted(cumulative_BV, target_B[:, None], right=True).squeeze(-1)
+    below_total_N1 = torch.nextafter(total_N1, torch.zeros_like(total_N1))
+    target_NG = torch.minimum(u_NG.to(total_N1) * total_N1, below_total_N1)
+    return torch.searchsorted(cumulative_NV, target_NG, right=True)
 
 
 def _row_dot(a_NV: Tensor, b_NV: Tensor) -> Tensor:
