@@ -78,6 +78,7 @@ def run(
     """
     from ketchup_cli.models.load import load_policy, quiet
     from ketchup_cli.stages import training
+    from ketchup_cli.train.extras import extras_of, parts_of, sizes_of
     from ketchup_cli.train.metrics import MetricsLog
     from ketchup_cli.train.resume import Checkpoints
     from ketchup_cli.train.run import Run
@@ -97,6 +98,8 @@ def run(
     probe = None
     if live is not None:
         probe = kl_probe(live, student, tokens_per_batch=spec.tokens_per_batch)
+    sizes = sizes_of(student, None if live is None else live.policy)
+    parts = parts_of(terms, sizes, seed=spec.seed, device=student.device)
     dev = training.dev_set(student, spec, inputs["corpus"].path, reporter=reporter, probe=probe)
     return training.run_training(
         Run(
@@ -110,6 +113,8 @@ def run(
             log=MetricsLog(build.log_path(training.LOG)),
             reporter=reporter,
             accelerator=accelerator,
+            extras=extras_of(parts),
+            parts=parts,
             reuse=spec.rollout.reuse,
         ),
         build,

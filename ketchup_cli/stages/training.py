@@ -9,6 +9,7 @@ from typing import Any, final
 
 import torch
 from accelerate import Accelerator
+from safetensors.torch import save_file
 from torch import Tensor
 
 from ketchup_cli import corpora
@@ -30,6 +31,9 @@ from ketchup_cli.train.loop import train
 from ketchup_cli.train.run import Outcome, Run
 
 LOG = "metrics.jsonl"
+
+PARTS = "parts.safetensors"
+"""What learnt beside the student, in its folder; no part of the model there."""
 
 DECODED_TOKENS = 8000
 """Padded prompt tokens of a batch that is decoded for the dev figures."""
@@ -202,6 +206,9 @@ def run_training(run: Run, build: Build) -> dict[str, Any]:
     run.reporter.note("student", outcome.sentence)
     folder = build.scratch()
     save_policy(run.policy, folder, dtype=run.spec.save_dtype)
+    if run.extras:
+        tensors = {name: value for extra in run.extras for name, value in extra.tensors().items()}
+        save_file({name: value.contiguous() for name, value in tensors.items()}, folder / PARTS)
     build.adopt(folder)
     return summary(outcome, run.policy, run.spec)
 

@@ -18,7 +18,6 @@ from torch import Tensor
 
 from ketchup_cli import functional as F
 from ketchup_cli.errors import NonFiniteError
-from ketchup_cli.models.load import weights_of
 from ketchup_cli.models.policy import Policy
 from ketchup_cli.objectives import Term
 from ketchup_cli.reporting import Progress
@@ -34,9 +33,10 @@ from ketchup_cli.signals import (
     to_device,
 )
 from ketchup_cli.train.data import derived_seed
+from ketchup_cli.train.extras import average_gradients
 from ketchup_cli.train.optim import clip_gradients, learning_rate, set_learning_rate
 from ketchup_cli.train.processes import of_first, summed
-from ketchup_cli.train.run import Outcome, Run, State, save, start
+from ketchup_cli.train.run import Outcome, Run, State, keep_best, put_best, save, start
 from ketchup_cli.train.tally import VARIANCE, Tally
 
 GAIN = "return"
@@ -80,7 +80,7 @@ def train(run: Run) -> Outcome:
                 _validate(run, state)
             if _saves(run, state.update):
                 save(run, state)
-    run.policy.model.load_state_dict(run.checkpoints.best(state.watch.best_update), strict=False)
+    put_best(run, state.watch.best_update)
     run.policy.module.eval()
     assert state.watch.best is not None
     return Outcome(
@@ -139,7 +139,11 @@ def _learn(run: Run, state: State, collected: Collected) -> dict[str, float]:
         for index, batch in enumerate(batches):
             _backward(run, collected, (prefixes, index), (tokens, sequences), tally)
             _describe(batch, tally)
+    average_gradients(run.accelerator, run.extras)
     norm = clip_gradients(run.policy.module.parameters(), run.spec.optimizer.max_norm)
+    for extra in run.extras:
+        # by itself: what the student's gradient is cut to must not depend on its companions
+        clip_gradients(extra.weights(), run.spec.optimizer.max_norm)
     state.optimizer.step()
     return {
         **tally.figures(run.accelerator),
@@ -168,12 +172,12 @@ def _backward(
     prefixes, index = place
     batch = to_device(collected.batches[prefixes][index], run.policy.device)
     terms = [term for term in run.terms if term.prefixes == prefixes]
-    student = student_signal(run.policy, batch)
+    student = student_signal(run.policy, batch, hidden=merged_needs(terms).hidden)
     teacher = _teacher_signal(run, collected, place, batch=batch, student=student)
-    inputs = Inputs(batch=batch, student=student, teacher=teacher)
     total = torch.zeros((), device=run.policy.device)
     for term in terms:
-        loss = term.objective(inputs)
+        parts = dict(run.parts.get((term.name, prefixes), {}))
+        loss = term.objective(Inputs(batch=batch, student=student, teacher=teacher, parts=parts))
         count = counts[0] if isinstance(loss, TokenLoss) else counts[1]
         part = F.reduce(loss, batch.mask_BT, count=count)
         total = total + term.weight * part
@@ -202,7 +206,7 @@ def _teacher_signal(
     """Return what the teacher says of a batch; asked once, however often the batch is used."""
     prefixes, _ = place
     needs = merged_needs([term for term in run.terms if term.prefixes == prefixes])
-    if needs.teacher == "none":
+    if not needs.any_teacher:
         return None
     if place in collected.signals:
         return collected.signals[place]
@@ -227,11 +231,17 @@ def _note(tally: Tally, loss: Loss, mask_BT: Tensor, *, label: str) -> None:
         tally.add_mean(f"{mean}{label}{variance}", value, weight=weights[loss.metrics[mean].ndim])
 
 
-def student_signal(policy: Policy, batch: Batch) -> StudentSignal:
-    """Return what the student says about a batch; gradients flow."""
-    logits_BTV = policy.logits(batch)
+def student_signal(policy: Policy, batch: Batch, *, hidden: bool = False) -> StudentSignal:
+    """Return what the student says about a batch, in one forward pass; gradients flow."""
+    hidden_LBTH = None
+    if hidden:
+        logits_BTV, hidden_LBTH = policy.logits_with_layers(batch)
+    else:
+        logits_BTV = policy.logits(batch)
     return StudentSignal(
-        logits_BTV=logits_BTV, logp_taken_BT=F.log_probs_of(logits_BTV, batch.tokens_BT)
+        logits_BTV=logits_BTV,
+        logp_taken_BT=F.log_probs_of(logits_BTV, batch.tokens_BT),
+        hidden_LBTH=hidden_LBTH,
     )
 
 
@@ -289,7 +299,7 @@ def _validate(run: Run, state: State) -> None:
     gain = sum(state.gains) / len(state.gains) if state.gains else None
     state.gains.clear()
     if state.watch.improves(metric):
-        run.checkpoints.keep_best(state.update, weights_of(run.policy.model))
+        keep_best(run, state.update)
     state.ended = state.watch.observe(state.update, metric, gain=gain)
     state.validations.append({"update": state.update, **figures})
     run.log.write({"event": "validation", "update": state.update, **figures})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
@@ -13,24 +13,26 @@ from transformers.optimization import Adafactor
 from ketchup_cli.errors import NonFiniteError
 from ketchup_cli.specs import OptimizerSpec
 
+if TYPE_CHECKING:
+    from ketchup_cli.train.extras import Extra
+
+FACTOR = "factor"
+"""Key of a group of weights: its learning rate in parts of the run's."""
+
 NO_DECAY_DIMENSIONS = 1
 """Weights of this many dimensions or fewer are biases and norms, which are never decayed."""
 
 
-def build_optimizer(module: nn.Module, spec: OptimizerSpec) -> torch.optim.Optimizer:
-    """Return the optimiser of the trainable weights; weight decay spares biases and norms."""
-    trainable = [weight for weight in module.parameters() if weight.requires_grad]
-    groups: list[dict[str, Any]] = [
-        {
-            "params": [weight for weight in trainable if weight.ndim > NO_DECAY_DIMENSIONS],
-            "weight_decay": spec.weight_decay,
-        },
-        {
-            "params": [weight for weight in trainable if weight.ndim <= NO_DECAY_DIMENSIONS],
-            "weight_decay": 0.0,
-        },
-    ]
-    groups = [group for group in groups if group["params"]]
+def build_optimizer(
+    module: nn.Module, spec: OptimizerSpec, extras: Iterable[Extra] = ()
+) -> torch.optim.Optimizer:
+    """Return the optimiser of all trainable weights; weight decay spares biases and norms.
+
+    Those of an extra form groups of their own, with its `factor` of the learning rate.
+    """
+    groups = _groups(module.parameters(), spec, factor=1.0)
+    for extra in extras:
+        groups += _groups(extra.weights(), spec, factor=extra.rate)
     if spec.name == "adafactor":
         return Adafactor(  # type: ignore[no-any-return]
             groups,
@@ -40,6 +42,19 @@ def build_optimizer(module: nn.Module, spec: OptimizerSpec) -> torch.optim.Optim
             warmup_init=False,
         )
     return torch.optim.AdamW(groups, lr=spec.learning_rate, betas=spec.betas, fused=True)
+
+
+def _groups(
+    weights: Iterable[nn.Parameter], spec: OptimizerSpec, *, factor: float
+) -> list[dict[str, Any]]:
+    trainable = [weight for weight in weights if weight.requires_grad]
+    decayed = [weight for weight in trainable if weight.ndim > NO_DECAY_DIMENSIONS]
+    spared = [weight for weight in trainable if weight.ndim <= NO_DECAY_DIMENSIONS]
+    groups: list[dict[str, Any]] = [
+        {"params": decayed, "weight_decay": spec.weight_decay, FACTOR: factor},
+        {"params": spared, "weight_decay": 0.0, FACTOR: factor},
+    ]
+    return [group for group in groups if group["params"]]
 
 
 def learning_rate(spec: OptimizerSpec, update: int, updates: int) -> float:
@@ -65,9 +80,9 @@ def learning_rate(spec: OptimizerSpec, update: int, updates: int) -> float:
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
-    """Give every group of the optimiser this learning rate."""
+    """Give every group of the optimiser its part of this learning rate."""
     for group in optimizer.param_groups:
-        group["lr"] = rate
+        group["lr"] = rate * group[FACTOR]
 
 
 def clip_gradients(weights: Iterable[nn.Parameter], max_norm: float) -> float:

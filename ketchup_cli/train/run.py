@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, final
 
 from accelerate import Accelerator
-from torch import Tensor
+from torch import Tensor, nn
 
 from ketchup_cli.models.load import weights_of
 from ketchup_cli.models.policy import Policy
@@ -17,6 +17,7 @@ from ketchup_cli.reporting import Reporter
 from ketchup_cli.signals import Prefixes
 from ketchup_cli.specs import TrainingSpec
 from ketchup_cli.train.data import Source
+from ketchup_cli.train.extras import Extra, Place, restore_all, tensors_of
 from ketchup_cli.train.metrics import MetricsLog
 from ketchup_cli.train.optim import build_optimizer, optimizer_tensors, restore_optimizer
 from ketchup_cli.train.resume import Checkpoints
@@ -39,6 +40,10 @@ class Run:
     log: MetricsLog
     reporter: Reporter
     accelerator: Accelerator
+    extras: tuple[Extra, ...] = ()
+    """What learns beside the student, those of `parts` included."""
+    parts: Mapping[Place, nn.ParameterDict] = field(default_factory=dict)
+    """Learnable tensors of the objectives, by term."""
     reuse: int = 1
     """Updates taken on the same completions of the student; data is read afresh every time."""
 
@@ -84,7 +89,7 @@ def start(run: Run) -> State:
     run.policy.runner = run.accelerator.prepare(run.policy.module)
     state = State(
         update=0,
-        optimizer=build_optimizer(run.policy.module, run.spec.optimizer),
+        optimizer=build_optimizer(run.policy.module, run.spec.optimizer, run.extras),
         watch=Watch(spec=run.spec.validation),
     )
     found = run.checkpoints.latest()
@@ -93,6 +98,7 @@ def start(run: Run) -> State:
         return state
     weights = _under("weights/", found.tensors)
     run.policy.model.load_state_dict(weights, strict=False)
+    restore_all(run.extras, found.tensors)
     restore_optimizer(state.optimizer, _under("optimizer/", found.tensors))
     state.update = found.update
     state.watch.restore(found.facts["watch"])
@@ -112,11 +118,24 @@ def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     }
 
 
+def keep_best(run: Run, update: int) -> None:
+    """Keep the weights as they are, the best so far."""
+    run.checkpoints.keep_best(update, weights_of(run.policy.model) | tensors_of(run.extras))
+
+
+def put_best(run: Run, update: int) -> None:
+    """Put the weights of that update back into student and extras."""
+    best = run.checkpoints.best(update)
+    run.policy.model.load_state_dict(best, strict=False)
+    restore_all(run.extras, best)
+
+
 def save(run: Run, state: State) -> None:
     """Write a checkpoint, on the main process."""
     if not run.accelerator.is_main_process:
         return
     tensors = {f"weights/{n}": v for n, v in weights_of(run.policy.model).items()}
+    tensors |= tensors_of(run.extras)
     tensors |= {f"optimizer/{n}": v for n, v in optimizer_tensors(state.optimizer)}
     facts = {
         "watch": state.watch.to_facts(),
