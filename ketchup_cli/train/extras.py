@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import final
@@ -127,7 +128,7 @@ def _started(part: Part, seed: int) -> Tensor:
             raise ValueError(f"an identity of shape {part.shape}")
         return torch.eye(*part.shape)
     generator = torch.Generator().manual_seed(seed)
-    return torch.randn(part.shape, generator=generator) * float(part.shape[-1]) ** -0.5
+    return torch.randn(part.shape, generator=generator) / math.sqrt(part.shape[-1])
 
 
 def extras_of(parts: Mapping[Place, nn.ParameterDict]) -> tuple[Extra, ...]:
