@@ -67,7 +67,7 @@ if TYPE_CHECKING:
         reduce_metrics,
         zero_padding,
     )
-    from ketchup_cli.functional.mutual import (
+    from ketchup_cli.functional.online import (
         Between,
         Coupling,
         Gate,
@@ -100,7 +100,7 @@ if TYPE_CHECKING:
         of_next_step,
     )
     from ketchup_cli.functional.sampled import kl_sampled, sampled_entries
-    from ketchup_cli.functional.steps import Measure, at_steps, at_top, step_blocks
+    from ketchup_cli.functional.steps import Measure, View, at_steps, at_top, step_blocks
     from ketchup_cli.functional.transport import (
         Transport,
         point_groups,
@@ -124,6 +124,7 @@ __all__ = [
     "Statistics",
     "Tail",
     "Transport",
+    "View",
     "at_least_float32",
     "at_pairs",
     "at_steps",
@@ -213,7 +214,7 @@ _MODULES = (
     "layers",
     "logprobs",
     "masking",
-    "mutual",
+    "online",
     "pairs",
     "policy_gradients",
     "preference",
