@@ -13,7 +13,7 @@ from ketchup_cli.spec import Spec
 from ketchup_cli.stages import STAGES, Role, Stage
 from ketchup_cli.store import find
 from ketchup_cli.store.digest import MANIFEST
-from ketchup_cli.store.find import Artifact, Input
+from ketchup_cli.store.find import Input
 from ketchup_cli.store.layout import Store
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+(@[\w./-]+)?")
@@ -132,16 +132,17 @@ class Place:
             return self._hub_model(text, role)
         if looks_like_path:
             raise NotFound(f"no folder `{folder}`")
-        return self._as_input(find.find(self.store, text, kind=role.kind), role)
+        return self._stored(text, role)
 
     def _artifact(self, text: str, role: Role) -> Input | None:
         try:
-            return self._as_input(find.find(self.store, text, kind=role.kind), role)
+            return self._stored(text, role)
         except NotFound:
             return None
 
-    def _as_input(self, artifact: Artifact, role: Role) -> Input:
-        label = find.name_of(self.store, artifact.id) or ""
+    def _stored(self, text: str, role: Role) -> Input:
+        artifact = find.find(self.store, text, kind=role.kind)
+        label = find.name_of(self.store, artifact.id, called=text) or ""
         return find.as_input(artifact, role.name, label=label)
 
     def _hub_model(self, text: str, role: Role) -> Input:

@@ -19,7 +19,7 @@ from ketchup_cli.cli.request import SCHEMA_VERSION
 from ketchup_cli.errors import ArtifactError
 
 if TYPE_CHECKING:
-    from ketchup_cli.store.find import Artifact
+    from ketchup_cli.store.find import Artifact, Node
     from ketchup_cli.store.layout import Store
     from ketchup_cli.store.verify import Report
 
@@ -164,13 +164,21 @@ def show(
             "manifest": msgspec.to_builtins(artifact.manifest),
         }
         if tree:
-            document["lineage"] = tree_json(place, find.lineage(place, artifact))
+            document["lineage"] = tree_json(place, _ancestors(place, artifact, name))
         print_json(document)
         return
     for heading, text in _facts(artifact, find.name_of(place, artifact.id)):
         print_result(f"{heading:<13}{text}".rstrip())
     if tree:
-        print_tree(place, find.lineage(place, artifact))
+        print_tree(place, _ancestors(place, artifact, name))
+
+
+def _ancestors(place: "Store", artifact: "Artifact", text: str) -> "Node":
+    """Return the lineage of what `text` means, under the name it was asked by."""
+    from ketchup_cli.store import find
+
+    called = find.name_of(place, artifact.id, called=text)
+    return find.lineage(place, artifact, called=called or "")
 
 
 def _facts(artifact: "Artifact", name: str | None) -> Iterator[tuple[str, str]]:
@@ -215,7 +223,7 @@ def lineage(
     from ketchup_cli.store import find
 
     place = _open(config, store)
-    node = find.lineage(place, find.find(place, name))
+    node = _ancestors(place, find.find(place, name), name)
     if json:
         print_json({"schema_version": SCHEMA_VERSION, "lineage": tree_json(place, node)})
     else:

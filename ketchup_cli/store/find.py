@@ -160,8 +160,13 @@ def artifacts(
                 yield artifact
 
 
-def lineage(store: Store, artifact: Artifact) -> Node:
+def lineage(store: Store, artifact: Artifact, *, called: str = "") -> Node:
     """Return the tree of what `artifact` was made from; what is missing is stated.
+
+    Args:
+        store: where its ancestors are looked up.
+        artifact: the root.
+        called: label of the root, its id unless given.
 
     Raises:
         Damaged, TooNew: an ancestor cannot be read, or is its own ancestor.
@@ -171,7 +176,7 @@ def lineage(store: Store, artifact: Artifact) -> Node:
         kind=artifact.kind,
         id=artifact.id,
         digest=artifact.digest,
-        label=artifact.id[:SHOWN_DIGITS],
+        label=called or artifact.id[:SHOWN_DIGITS],
     )
     return _node(store, root, above=())
 

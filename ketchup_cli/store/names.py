@@ -119,15 +119,22 @@ def names(store: Store) -> dict[str, tuple[NameEntry, ...]]:
     return {name: history for name, history in found.items() if history}
 
 
-def name_of(store: Store, id: str) -> str | None:
-    """Return the name given last to the artifact, as NAME@N, or None."""
+def name_of(store: Store, id: str, *, called: str = "") -> str | None:
+    """Return a name of the artifact as NAME@N, or None.
+
+    Args:
+        store: whose names are read.
+        id: of the artifact.
+        called: NAME or NAME@N that is preferred where it means this artifact; otherwise it is the
+            name given last.
+    """
     given = [
-        (entry.given, name, number)
+        (f"{name}@{number}" == called, name == called, entry.given, name, number)
         for name, history in names(store).items()
         for number, entry in enumerate(history, start=1)
         if entry.id == id
     ]
     if not given:
         return None
-    _, name, number = max(given)
+    *_, name, number = max(given)
     return f"{name}@{number}"
