@@ -64,6 +64,8 @@ class TopEntries:
     gaps_BTM: Tensor
     tail_BT: Tensor
     weights_BTM: Tensor | None = None
+    """Where the entries were drawn and are not the largest: the share of the draws each got, 0 past
+    the last. Their gaps are not known then (NaN), and there is no tail."""
 
 
 class LogitRows(Protocol):
@@ -192,6 +194,8 @@ class Needs:
     reference: bool = False
     trainable_teacher: bool = False
     """Whether `TeacherSignal.own_BTV` is read; it takes a live teacher with a trainable part."""
+    sampled: bool = False
+    """Whether drawn entries do where the largest are asked for."""
     temperature: float = 1.0
 
     @property
@@ -211,6 +215,7 @@ class Needs:
             hidden=self.hidden or other.hidden,
             reference=self.reference or other.reference,
             trainable_teacher=self.trainable_teacher or other.trainable_teacher,
+            sampled=all(n.sampled for n in (self, other) if n.teacher in {"top", "dense"}),
             temperature=asked.pop() if asked else self.temperature,
         )
 
@@ -228,6 +233,10 @@ class Offers:
     gradient: bool = False
     hidden: bool = False
     """Whether it can give the states of all its layers."""
+    sampled: bool = False
+    """Whether it has entries drawn from its distributions, in place of the largest."""
+    statistics: bool = True
+    """Whether all five statistics are known, and not the log-probabilities of entries alone."""
 
 
 @final
