@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from ketchup_cli.functional.adaptive import adaptive_kl, head_entries
     from ketchup_cli.functional.advantages import (
         batch_mean,
         clip,
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
         squared_bias,
     )
     from ketchup_cli.functional.distances import kept_l1_costs, l1_costs
-    from ketchup_cli.functional.divergences import js, kl, reverse_kl, tvd
+    from ketchup_cli.functional.divergences import engine, js, kl, reverse_kl, tvd
     from ketchup_cli.functional.layers import (
         HiddenNorm,
         LayerMap,
@@ -66,6 +67,14 @@ if TYPE_CHECKING:
         reduce,
         reduce_metrics,
         zero_padding,
+    )
+    from ketchup_cli.functional.mixtures import (
+        Weighting,
+        generalised_js,
+        kl_to_mixture,
+        prefix_log_odds,
+        skew_kl,
+        skew_reverse_kl,
     )
     from ketchup_cli.functional.online import (
         Between,
@@ -125,6 +134,8 @@ __all__ = [
     "Tail",
     "Transport",
     "View",
+    "Weighting",
+    "adaptive_kl",
     "at_least_float32",
     "at_pairs",
     "at_steps",
@@ -144,11 +155,14 @@ __all__ = [
     "discounted_means",
     "discounted_returns",
     "draw_by_inverse_cdf",
+    "engine",
     "entropy",
     "entropy_gate",
     "expectation",
     "expected_logit",
+    "generalised_js",
     "group_products",
+    "head_entries",
     "importance_ratio",
     "induced_rewards",
     "jackknife_error",
@@ -160,6 +174,7 @@ __all__ = [
     "kept_log_probs",
     "kl",
     "kl_sampled",
+    "kl_to_mixture",
     "kl_truncated",
     "l1_costs",
     "layer_angles",
@@ -182,6 +197,7 @@ __all__ = [
     "point_groups",
     "policy_gradient",
     "preference_loss",
+    "prefix_log_odds",
     "reduce",
     "reduce_metrics",
     "reverse_kl",
@@ -190,6 +206,8 @@ __all__ = [
     "row_blocks",
     "sampled_entries",
     "signal_to_noise",
+    "skew_kl",
+    "skew_reverse_kl",
     "squared_bias",
     "step_blocks",
     "step_mean",
@@ -205,6 +223,7 @@ __all__ = [
 ]
 
 _MODULES = (
+    "adaptive",
     "advantages",
     "calibration",
     "checks",
@@ -214,6 +233,7 @@ _MODULES = (
     "layers",
     "logprobs",
     "masking",
+    "mixtures",
     "online",
     "pairs",
     "policy_gradients",

@@ -60,6 +60,31 @@ def reverse_kl(p_logits_BTV: Tensor, q_logits_BTV: Tensor, *, temperature: float
     return kl(q_logits_BTV, p_logits_BTV, temperature=temperature)
 
 
+def engine(p_logits_BTV: Tensor, q_logits_BTV: Tensor, *, temperature: float = 1.0) -> Tensor:
+    """Return the energy of every step: the teacher's cost of the student's next token.
+
+        -sum_v q_v log p_v = KL(q || p) + H(q),   p, q = softmax(logits / temperature)
+
+    Without the entropy its optimum is the teacher's likeliest token, and no distribution.
+
+    Args:
+        p_logits_BTV: [B, T, V] teacher logits.
+        q_logits_BTV: [B, T, V] student logits in the same states.
+        temperature: divides both; the result is not multiplied by its square.
+
+    Returns:
+        [B, T] nats, at least float32; at least the teacher's smallest -log p_v.
+
+    Raises:
+        ShapeError: shapes differ.
+
+    Source: Tu et al. 2020, arXiv 2005.00850, as a token loss on the student's prefixes.
+    """
+    check_shapes(_NAMES, p_logits_BTV, q_logits_BTV)
+    logp_BTV = _log_softmax(p_logits_BTV, temperature)
+    return -(_log_softmax(q_logits_BTV, temperature).exp() * logp_BTV).sum(dim=-1)
+
+
 def js(p_logits_BTV: Tensor, q_logits_BTV: Tensor, *, temperature: float = 1.0) -> Tensor:
     """Return the Jensen-Shannon divergence of every step.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, final
 
 import torch
@@ -11,12 +11,15 @@ from torch.autograd.function import once_differentiable
 
 from ketchup_cli.errors import ShapeError
 from ketchup_cli.functional.checks import at_least_float32, check_shapes
-from ketchup_cli.functional.truncated import Tail, bucketed
+from ketchup_cli.functional.truncated import bucketed
 from ketchup_cli.signals import LogitRows, TopEntries
 
-Measure = Callable[[Tensor, Tensor], Tensor | tuple[Tensor, ...]]
-"""From teacher's and student's logits, both [1, n, V], to numbers [1, n]: those with the gradient
-first, any others after them."""
+Measure = Callable[..., Tensor | tuple[Tensor, ...]]
+"""From teacher's and student's logits, both [1, n, V], and any numbers beside them, [1, n], to
+numbers [1, n]: those with the gradient first, any others after them."""
+
+View = Callable[[TopEntries, Tensor], tuple[Tensor, Tensor]]
+"""From top entries and the student's logits to both distributions over one set of entries."""
 
 _Visit = Callable[[slice, Tensor], Tensor | tuple[Tensor, ...]]
 """From the numbers of some steps and the student's logits there, [n, V], to what `Measure` gives."""
@@ -28,11 +31,17 @@ _BLOCK_ENTRIES_ELSEWHERE = 1 << 26
 
 
 def at_steps(
-    measure: Measure, rows: LogitRows, q_logits_BTV: Tensor, mask_BT: Tensor
+    measure: Measure,
+    rows: LogitRows,
+    q_logits_BTV: Tensor,
+    mask_BT: Tensor,
+    *,
+    beside: Sequence[Tensor] = (),
 ) -> tuple[Tensor, ...]:
     """Return what `measure` says of teacher and student at every real step.
 
-        out_bt = measure(p_logits_bt, q_logits_bt);   d out_bt / d q_logits_bt found in the same sweep
+        out_bt = measure(p_logits_bt, q_logits_bt, *beside_bt)
+        d out_bt / d q_logits_bt is found in the same sweep
 
     The teacher's logits are asked for block by block and forgotten; what measure keeps for its
     gradient lives as long as its block. Of the size of the student's logits one tensor is made, the
@@ -43,6 +52,7 @@ def at_steps(
         rows: the teacher's logits at the N real steps, in row-major order of the mask.
         q_logits_BTV: [B, T, V] student logits; gradients flow, once.
         mask_BT: [B, T] non-zero on completion tokens, 0 on padding.
+        beside: [B, T] numbers of each step that measure is given too; no gradient reaches them.
 
     Returns:
         [B, T] tensors, 0 on padding, at least float32: one if measure gives a tensor, else as many
@@ -57,7 +67,8 @@ def at_steps(
         raise ShapeError(f"{rows.count} rows of teacher logits for {len(places_N)} real steps")
 
     def visit(which: slice, q_NV: Tensor) -> Tensor | tuple[Tensor, ...]:
-        return measure(rows.logits(which).detach()[None], q_NV[None])
+        near = _at(beside, places_N[which])
+        return measure(rows.logits(which).detach()[None], q_NV[None], *near)
 
     return _everywhere(visit, q_logits_BTV, mask_BT, places_N)
 
@@ -68,21 +79,21 @@ def at_top(
     q_logits_BTV: Tensor,
     mask_BT: Tensor,
     *,
-    tail: Tail = "bucket",
-    temperature: float = 1.0,
+    view: View = bucketed,
+    beside: Sequence[Tensor] = (),
 ) -> tuple[Tensor, ...]:
     """Return what `measure` says at every real step of a teacher known by its largest logits.
 
-    Both distributions are those of `bucketed`, at `temperature`; measure takes their
-    log-probabilities for logits. Otherwise as `at_steps`.
+    Measure takes for logits the log-probabilities that `view` gives of both. Otherwise as
+    `at_steps`.
 
     Args:
         measure: a pure function whose value at a step depends on that step alone.
-        top: the teacher's M largest logits as gaps, and the mass of the tail at `temperature`.
+        top: the teacher's M largest logits as gaps, and the mass of the tail.
         q_logits_BTV: [B, T, V] student logits, finite; gradients flow, once.
         mask_BT: [B, T] non-zero on completion tokens, 0 on padding.
-        tail: the rule for the unknown entries.
-        temperature: divides both.
+        view: `bucketed`, with its rule for the tail and its temperature.
+        beside: [B, T] numbers of each step that measure is given too; no gradient reaches them.
 
     Returns:
         [B, T] tensors, 0 on padding, at least float32, as many as measure gives.
@@ -105,9 +116,14 @@ def at_top(
             gaps_BTM=top.gaps_BTM.flatten(0, 1)[places_N[which]][None],
             tail_BT=top.tail_BT.flatten()[places_N[which]][None],
         )
-        return measure(*bucketed(own, q_NV[None], tail=tail, temperature=temperature))
+        near = _at(beside, places_N[which])
+        return measure(*view(own, q_NV[None]), *near)
 
     return _everywhere(visit, q_logits_BTV, mask_BT, places_N)
+
+
+def _at(beside: Sequence[Tensor], places: Tensor) -> list[Tensor]:
+    return [x_BT.detach().flatten()[places][None] for x_BT in beside]
 
 
 def _everywhere(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar, final
@@ -97,7 +97,12 @@ def check_range(name: str, value: float, *, low: float, high: float = math.inf) 
 
 
 def compare(
-    inputs: Inputs, measure: Callable[..., Any], *, temperature: float = 1.0, tail: Tail = "bucket"
+    inputs: Inputs,
+    measure: Callable[..., Any],
+    *,
+    temperature: float = 1.0,
+    tail: Tail = "bucket",
+    beside: Sequence[Tensor] = (),
 ) -> tuple[Tensor, ...]:
     """Return what a measure says of teacher and student at every step, 0 on padding.
 
@@ -106,10 +111,11 @@ def compare(
 
     Args:
         inputs: with a teacher.
-        measure: from teacher's and student's logits, [1, n, V], and `temperature` to [1, n], or a
-            tuple of such; the first carries the gradient.
+        measure: from teacher's and student's logits, [1, n, V], what stands beside them, [1, n],
+            and `temperature` to [1, n], or a tuple of such; the first carries the gradient.
         temperature: divides both sets of logits.
         tail: the rule for what a truncated teacher leaves open, "bucket" or "renormalise".
+        beside: [B, T] further numbers of each step; no gradient reaches them.
 
     Returns:
         [B, T] tensors, as many as the measure gives.
@@ -121,14 +127,15 @@ def compare(
     mask_BT = inputs.batch.mask_BT
     if teacher.dense is not None:
         at_temperature = partial(measure, temperature=temperature)
-        return F.at_steps(at_temperature, teacher.dense, logits_BTV, mask_BT)
+        return F.at_steps(at_temperature, teacher.dense, logits_BTV, mask_BT, beside=beside)
     if teacher.temperature != temperature:
         raise MismatchError(
             f"the teacher's tail is for temperature {teacher.temperature:g}; the objective asks"
             f" for {temperature:g}"
         )
     top = given(teacher.top, "teacher.top")
-    return F.at_top(measure, top, logits_BTV, mask_BT, tail=tail, temperature=temperature)
+    view = partial(F.bucketed, tail=tail, temperature=temperature)
+    return F.at_top(measure, top, logits_BTV, mask_BT, view=view, beside=beside)
 
 
 def teacher_of(inputs: Inputs) -> TeacherSignal:

@@ -1,3 +1,5 @@
+from functools import partial
+
 import pytest
 import torch
 from objective_inputs import make_batch, random_logits, rows_of, teacher_signal
@@ -80,6 +82,29 @@ def test_rows_that_are_not_as_many_as_steps_are_refused() -> None:
         F.at_steps(F.kl, HeldLogits(rows_of(P_BTV, BATCH).logits_NV[1:]), Q_BTV, MASK_BT)
 
 
+def weighted_kl(p, q, weight, *, temperature=1.0):
+    return weight * F.kl(p, q, temperature=temperature)
+
+
+@pytest.mark.parametrize("teacher", ["all logits", "top entries"])
+def test_numbers_beside_the_logits_stay_with_their_step(teacher) -> None:
+    weight_BT = torch.arange(1.0, MASK_BT.numel() + 1, dtype=P_BTV.dtype).view(MASK_BT.shape)
+    weight_BT.requires_grad_()
+
+    if teacher == "all logits":
+        whole = F.at_steps(F.kl, rows_of(P_BTV, BATCH), leaf(), MASK_BT)
+        beside = F.at_steps(
+            weighted_kl, rows_of(P_BTV, BATCH), leaf(), MASK_BT, beside=(weight_BT,)
+        )
+    else:
+        whole = F.at_top(F.kl, tops().top, leaf(), MASK_BT)
+        beside = F.at_top(weighted_kl, tops().top, leaf(), MASK_BT, beside=(weight_BT,))
+
+    beside[0].sum().backward()
+    torch.testing.assert_close(beside[0], weight_BT * whole[0])
+    assert weight_BT.grad is None
+
+
 @pytest.mark.parametrize("tail", ["bucket", "renormalise"])
 @pytest.mark.parametrize("temperature", [1.0, 2.0])
 def test_kl_on_the_top_entries_is_the_truncated_kl(tail, temperature) -> None:
@@ -87,7 +112,8 @@ def test_kl_on_the_top_entries_is_the_truncated_kl(tail, temperature) -> None:
     top = tops(temperature).top
 
     expected_BT = F.kl_truncated(top, whole, tail=tail, temperature=temperature)
-    (found_BT,) = F.at_top(F.kl, top, blocks, MASK_BT, tail=tail, temperature=temperature)
+    view = partial(F.bucketed, tail=tail, temperature=temperature)
+    (found_BT,) = F.at_top(F.kl, top, blocks, MASK_BT, view=view)
 
     expected_BT = F.zero_padding(expected_BT, MASK_BT)
     torch.testing.assert_close(found_BT, expected_BT)
