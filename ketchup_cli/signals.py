@@ -181,6 +181,19 @@ class Part:
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TeacherPart:
+    """What of a teacher learns beside the student; before the first update it changes nothing."""
+
+    kind: Literal["lora", "head", "full"]
+    """Low-rank matrices in its attention, a small network beside its output layer, all of it."""
+    rank: int
+    """Rank of the matrices, or width of the network."""
+    rate: float
+    """Its learning rate, in parts of the student's."""
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Needs:
     """What an objective must be given; `|` merges the needs of a mix."""
 
@@ -260,7 +273,7 @@ class SequenceLoss:
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BatchLoss:
-    """One loss for the batch, a scalar, and scalar metrics."""
+    """One loss for the batch, a scalar that is a mean over its tokens, and scalar metrics."""
 
     loss: Tensor
     metrics: Mapping[str, Tensor]

@@ -11,7 +11,16 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar, final
 
 from ketchup_cli import functional as F
 from ketchup_cli.errors import MismatchError, SpecError
-from ketchup_cli.signals import Inputs, Loss, Needs, Part, Prefixes, Sizes, TeacherSignal
+from ketchup_cli.signals import (
+    Inputs,
+    Loss,
+    Needs,
+    Part,
+    Prefixes,
+    Sizes,
+    TeacherPart,
+    TeacherSignal,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -60,6 +69,11 @@ class Objective(ABC):
         """Return the learnable tensors it brings along, by name; they come as `inputs.parts`."""
         del sizes
         return {}
+
+    @property
+    def teacher_part(self) -> TeacherPart | None:
+        """Return what it trains of the teacher, where `needs.trainable_teacher` says it does."""
+        return None
 
     @abstractmethod
     def __call__(self, inputs: Inputs) -> Loss:
