@@ -70,13 +70,16 @@ def reduce(loss: Loss, mask_BT: Tensor, *, count: Tensor | float | None = None) 
 
         TokenLoss     sum over real tokens / count      count: real tokens
         SequenceLoss  sum over sequences / count        count: sequences with a real token
-        BatchLoss     as it is
+        BatchLoss     loss x real tokens of the batch / count      count: real tokens
+
+    The loss of a batch is a mean over its tokens, so over several batches it is weighed by them.
 
     Args:
         loss: unreduced.
         mask_BT: [B, T] non-zero on completion tokens, 0 on padding.
-        count: tokens (or sequences) of the whole update, over all its batches and processes, so
-            that a token weighs the same wherever it stands; this batch's own count if not given.
+        count: tokens (or sequences, for a SequenceLoss) of the whole update, over all its batches
+            and processes, so that a token weighs the same wherever it stands; this batch's own
+            count if not given.
 
     Returns:
         A scalar; 0 for a batch without tokens.
@@ -85,10 +88,11 @@ def reduce(loss: Loss, mask_BT: Tensor, *, count: Tensor | float | None = None) 
         ShapeError: loss and mask differ in an axis.
     """
     check_shapes("mask_BT", mask_BT)
+    own = mask_BT.bool().sum()
     if isinstance(loss, BatchLoss):
-        return loss.loss
-    if isinstance(loss, TokenLoss):
-        total, own = masked_sum(loss.loss_BT, mask_BT), mask_BT.bool().sum()
+        total = loss.loss * own
+    elif isinstance(loss, TokenLoss):
+        total = masked_sum(loss.loss_BT, mask_BT)
     else:
         check_shapes("mask_BT loss_B", mask_BT, loss.loss_B)
         real_B = lengths(mask_BT) > 0

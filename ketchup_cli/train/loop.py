@@ -23,13 +23,14 @@ from ketchup_cli.objectives import Term
 from ketchup_cli.reporting import Progress
 from ketchup_cli.signals import (
     Batch,
+    BatchLoss,
     Inputs,
     Loss,
     Needs,
     Prefixes,
+    SequenceLoss,
     StudentSignal,
     TeacherSignal,
-    TokenLoss,
     to_device,
 )
 from ketchup_cli.train.data import derived_seed
@@ -178,7 +179,7 @@ def _backward(
     for term in terms:
         parts = dict(run.parts.get((term.name, prefixes), {}))
         loss = term.objective(Inputs(batch=batch, student=student, teacher=teacher, parts=parts))
-        count = counts[0] if isinstance(loss, TokenLoss) else counts[1]
+        count = counts[1] if isinstance(loss, SequenceLoss) else counts[0]
         part = F.reduce(loss, batch.mask_BT, count=count)
         total = total + term.weight * part
         _note(tally, loss, batch.mask_BT, label=_label(run, term))
@@ -224,7 +225,9 @@ def _label(run: Run, term: Term) -> str:
 
 def _note(tally: Tally, loss: Loss, mask_BT: Tensor, *, label: str) -> None:
     """Add the metrics of a loss, each weighted by what it is a mean over."""
-    weights = (torch.ones(()), (mask_BT.sum(dim=1) > 0).sum(), mask_BT.sum())
+    tokens = mask_BT.sum()
+    one = tokens if isinstance(loss, BatchLoss) else torch.ones(())
+    weights = (one, (mask_BT.sum(dim=1) > 0).sum(), tokens)
     for name, value in F.reduce_metrics(loss, mask_BT).items():
         mean = name.removesuffix(VARIANCE)
         variance = VARIANCE if mean != name else ""

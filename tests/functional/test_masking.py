@@ -70,10 +70,17 @@ def test_a_sequence_loss_is_averaged_over_sequences_with_tokens():
     assert F.reduce(loss, MASK_BT).item() == 1.5
 
 
-def test_a_batch_loss_stays():
+def test_a_batch_loss_alone_stays():
     loss = BatchLoss(loss=torch.tensor(7.0), metrics={})
 
-    assert F.reduce(loss, MASK_BT, count=3).item() == 7.0
+    assert F.reduce(loss, MASK_BT).item() == 7.0
+
+
+def test_a_batch_loss_counts_as_many_tokens_as_the_batch_has():
+    loss = BatchLoss(loss=torch.tensor(7.0), metrics={})
+    own = MASK_BT.sum().item()
+
+    assert F.reduce(loss, MASK_BT, count=4 * own).item() == 7.0 / 4
 
 
 def test_a_loss_of_another_shape_than_the_mask_is_refused():

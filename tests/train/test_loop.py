@@ -39,15 +39,21 @@ def assert_close(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -
     assert max(float(value.abs().max()) for value in one.values()) > 1e-3
 
 
-def test_two_batches_give_the_gradient_of_one_twice_the_size(tmp_path: Path) -> None:
+# tokens that are compared with no other: the loss of a batch is then the mean of theirs
+TOKEN_BY_TOKEN = ({"name": "sinkd", "max_tokens": 1},)
+
+
+@pytest.mark.parametrize("tables", [runs.NLL, TOKEN_BY_TOKEN], ids=["token loss", "batch loss"])
+def test_two_batches_give_the_gradient_of_one_twice_the_size(
+    tables: runs.Tables, tmp_path: Path
+) -> None:
     found = []
     for accumulate, parts in ((2, [range(3), range(3, 12)]), (1, [range(12)])):
         spec = one_update(accumulate=accumulate)
         student = runs.make_student(tmp_path / str(accumulate), spec)
         source = runs.Batches([runs.make_batch(student, list(numbers)) for numbers in parts])
-        run = runs.make_run(
-            tmp_path / str(accumulate), spec=spec, policy=student, sources={"data": source}
-        )
+        folder, sources = tmp_path / str(accumulate), {"data": source}
+        run = runs.make_run(folder, tables=tables, spec=spec, policy=student, sources=sources)
         found.append(gradients(run))
 
     assert_close(*found)
@@ -68,6 +74,20 @@ def test_the_loss_of_an_update_is_the_mean_over_all_its_tokens(tmp_path: Path) -
 
     assert line["loss"] == pytest.approx(wanted, abs=1e-5)
     assert line["nll"] == pytest.approx(wanted, abs=1e-5)
+
+
+def test_a_figure_of_a_batch_is_weighed_by_its_tokens(tmp_path: Path) -> None:
+    spec = one_update(accumulate=2)
+    student = runs.make_student(tmp_path, spec)
+    batches = [runs.make_batch(student, list(numbers)) for numbers in (range(3), range(3, 12))]
+    sources = {"data": runs.Batches(batches)}
+    train(
+        runs.make_run(tmp_path, tables=TOKEN_BY_TOKEN, spec=spec, policy=student, sources=sources)
+    )
+    (line,) = runs.log_of(tmp_path)
+
+    assert line["transport"] == pytest.approx(line["loss"], rel=1e-5)
+    assert line["transport"] > 0
 
 
 def test_the_gradient_of_a_mix_is_the_weighted_sum_of_its_terms(tmp_path: Path) -> None:
