@@ -19,7 +19,7 @@ from subject import described, make_examples, make_policy
 
 from ketchup_cli.models.encode import Limits, Row, by_length, collate
 from ketchup_cli.models.policy import Policy
-from ketchup_cli.models.shards import ShardWriter
+from ketchup_cli.models.shard_writer import ShardWriter
 from ketchup_cli.models.sources import reference_rows
 from ketchup_cli.records import Example
 from ketchup_cli.reporting import SilentProgress

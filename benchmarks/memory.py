@@ -18,9 +18,10 @@ import torch
 from subject import described, make_policy
 
 from ketchup_cli.models.encode import Row, collate
+from ketchup_cli.models.layout import Layout
 from ketchup_cli.models.policy import Policy
 from ketchup_cli.models.reduction import Request, score
-from ketchup_cli.models.shards import Layout, ShardWriter
+from ketchup_cli.models.shard_writer import ShardWriter, columns_of
 from ketchup_cli.signals import Batch
 
 TARGET = 0.35
@@ -109,7 +110,7 @@ def reduce(policy: Policy, rows: list[Row]) -> None:
     )
     writer = ShardWriter(layout, rows, first=0)
     reduced = score(policy, _batch(policy, rows), Request(top=32))
-    writer.put(writer.places(range(len(rows))), reduced.statistics, reduced.entries)
+    writer.put(writer.places(range(len(rows))), **columns_of(layout, reduced))
     writer.to_bytes()
 
 

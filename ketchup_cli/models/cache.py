@@ -9,28 +9,37 @@ from typing import Literal, final
 
 import msgspec
 import torch
+from safetensors import safe_open
 from torch import Tensor
 
 from ketchup_cli.errors import Damaged, NotFound, TooNew
-from ketchup_cli.models.shards import FORMAT, TOKEN_COLUMNS, Layout, Shard, flat_places
+from ketchup_cli.models.layout import FORMAT, Extent, Layout, flat_places, offsets_of
+from ketchup_cli.models.shards import Shard
 
 META = "meta.json"
 
 
 @final
-class ShardEntry(msgspec.Struct, frozen=True, kw_only=True):
+class ShardEntry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One shard as `meta.json` lists it."""
 
     file: str
     rows: int
     tokens: int
+    entries: int = 0
+    """Drawn tokens in it, each counted once a step."""
+
+    @property
+    def extent(self) -> Extent:
+        """How much it holds."""
+        return Extent(rows=self.rows, tokens=self.tokens, entries=self.entries)
 
 
 @final
 class CacheMeta(msgspec.Struct, frozen=True, kw_only=True):
     """The contents of `meta.json`: what a teacher cache holds, and of what."""
 
-    format: int = FORMAT
+    format: int
     layout: Layout
     completions: Literal["references", "pseudo-targets"]
     split: str
@@ -39,6 +48,15 @@ class CacheMeta(msgspec.Struct, frozen=True, kw_only=True):
     truncated: int
     skipped: int
     shards: tuple[ShardEntry, ...]
+
+    @property
+    def bytes_per_token(self) -> float:
+        """Bytes on disk for one completion token, on average."""
+        entries = sum(entry.entries for entry in self.shards)
+        columns = self.layout.columns.values()
+        per_entry = sum(column.bytes for column in columns if column.per == "entry")
+        per_token = sum(column.bytes for column in columns if column.per == "token")
+        return per_token + per_entry * entries / max(1, self.tokens)
 
 
 def shard_name(number: int) -> str:
@@ -69,6 +87,8 @@ def read_meta(folder: Path) -> CacheMeta:
         meta = msgspec.convert(raw, type=CacheMeta, strict=True)
     except (ValueError, AttributeError, msgspec.ValidationError) as error:
         raise Damaged(f"`{path}` is damaged: {error}", hint="ketchup verify") from None
+    if meta.format != meta.layout.format:
+        raise Damaged(f"`{path}` is of another format than its layout", hint="ketchup verify")
     if [entry.file for entry in meta.shards] != [shard_name(n) for n in range(len(meta.shards))]:
         raise Damaged(f"`{path}` lists shards by other names than its own", hint="ketchup verify")
     return meta
@@ -84,9 +104,28 @@ def open_shards(folder: Path, meta: CacheMeta) -> list[Shard]:
     first = 0
     for entry in meta.shards:
         path = folder / entry.file
-        shards.append(Shard(path, meta.layout, shape=(entry.rows, entry.tokens), first=first))
+        shards.append(Shard(path, meta.layout, extent=entry.extent, first=first))
         first += entry.rows
     return shards
+
+
+def entries_in(path: Path) -> int:
+    """Return how many drawn entries a finished shard holds."""
+    with safe_open(path, framework="pt") as file:
+        (count,) = file.get_slice("drawn").get_shape()
+    return int(count)
+
+
+def tail_masses(folder: Path, meta: CacheMeta) -> dict[str, float]:
+    """Return the mean mass outside the kept entries, by temperature; reads that column whole.
+
+    Raises:
+        Damaged: a shard is missing, or not laid out as `meta` says.
+    """
+    tails = [shard.column("tail").double().sum(dim=0) for shard in open_shards(folder, meta)]
+    totals = torch.stack(tails).sum(dim=0).tolist()
+    pairs = zip(meta.layout.temperatures, totals, strict=True)
+    return {str(temperature): total / meta.tokens for temperature, total in pairs}
 
 
 @final
@@ -135,7 +174,7 @@ class CacheReader:
             first = int(self._ends[number]) - self.meta.shards[number].rows
             parts.append(self._of_shard(number, rows[chosen] - first))
             order.append(chosen)
-        gathered = {name: torch.cat([part[name] for part in parts]) for name in TOKEN_COLUMNS}
+        gathered = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
         back = _places_back(self.lengths[rows], torch.cat(order))
         return {name: column[back] for name, column in gathered.items()}
 
@@ -146,11 +185,9 @@ class CacheReader:
                 return shard.of_rows(rows.tolist())
             self._resident[number] = shard.everything()
             self._bytes_left -= shard.byte_count
-        places = flat_places(shard.offsets, rows)
-        return {name: column[places] for name, column in self._resident[number].items()}
+        return shard.chosen(self._resident[number], rows)
 
 
 def _places_back(lengths: Tensor, order: Tensor) -> Tensor:
     """Return where tokens stand once their rows were rearranged as `order`."""
-    offsets = torch.cat([torch.zeros(1, dtype=torch.int64), lengths[order].cumsum(0)])
-    return flat_places(offsets, order.argsort())
+    return flat_places(offsets_of(lengths[order]), order.argsort())

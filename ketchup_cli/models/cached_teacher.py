@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, final
 
@@ -10,13 +11,16 @@ import torch
 from torch import Tensor
 
 from ketchup_cli.errors import MismatchError
+from ketchup_cli.functional.logprobs import teacher_statistics
 from ketchup_cli.models.cache import CacheMeta, CacheReader
-from ketchup_cli.models.reduction import spread
-from ketchup_cli.models.shards import prompt_digest
-from ketchup_cli.models.teacher import Teacher, check_offers
+from ketchup_cli.models.heads import Head, read_head
+from ketchup_cli.models.layout import prompt_digest
+from ketchup_cli.models.reduction import CHUNK_TOKENS, STATISTICS, spread
+from ketchup_cli.models.teacher import StateLogits, Teacher, check_offers
 from ketchup_cli.signals import (
     Batch,
     HeldLogits,
+    LogitRows,
     Needs,
     Offers,
     Prefixes,
@@ -37,13 +41,19 @@ SOURCES: dict[str, Prefixes] = {"references": "data", "pseudo-targets": "teacher
 
 
 def cache_offers(meta: CacheMeta) -> Offers:
-    """Return what a cache can give; all logits kept in float32 are as good as the teacher."""
+    """Return what a cache can give; all logits kept in float32 are as good as the teacher.
+
+    From the last states logits are made anew, so any temperature can be had.
+    """
     layout = meta.layout
     complete = layout.top == layout.vocabulary and layout.gap_dtype == "float32"
+    states = layout.keep == "hidden"
     return Offers(
-        detail="dense" if complete else "top" if layout.top else "stats",
-        temperatures=layout.temperatures,
+        detail="dense" if complete or states else "top" if layout.top else "stats",
+        temperatures=None if states else layout.temperatures,
         any_prefix=False,
+        sampled=layout.keep == "sampled",
+        statistics=not layout.partial,
     )
 
 
@@ -64,6 +74,8 @@ class CachedTeacher(Teacher):
         """
         self.name = name
         self.cache = CacheReader(folder, memory_bytes=memory_bytes)
+        layout = self.cache.meta.layout
+        self._head = read_head(folder, layout) if layout.keep == "hidden" else None
 
     @property
     def offers(self) -> Offers:
@@ -87,9 +99,54 @@ class CachedTeacher(Teacher):
         columns = self.cache.read(self._find(local))
         places_N = local.mask_BT.flatten().nonzero()[:, 0]
         self._check_tokens(local, columns["tokens"], places_N)
-        return to_device(
-            self._signal(columns, places_N, batch.tokens_BT.shape, needs), batch.tokens_BT.device
-        )
+        rows = self._rows(columns, needs, device=batch.tokens_BT.device)
+        if isinstance(rows, StateLogits) and needs.temperature not in self.temperatures:
+            columns |= _statistics_of(rows, columns["tokens"], temperature=needs.temperature)
+        signal = self._signal(columns, places_N, batch.tokens_BT.shape, needs)
+        return to_device(replace(signal, dense=rows), batch.tokens_BT.device)
+
+    @property
+    def temperatures(self) -> tuple[float, ...]:
+        """The temperatures statistics were stored for."""
+        return self.cache.meta.layout.temperatures
+
+    def states(self, batch: Batch) -> tuple[Tensor, Head]:
+        """Return the last states [N, H] at the batch's real tokens, and the head that reads them.
+
+        Raises:
+            MismatchError: no states were stored, or batch and cache hold different text.
+        """
+        if self._head is None:
+            raise MismatchError(
+                f"teacher cache `{self.name}` holds no states",
+                hint="ketchup cache-teacher --set keep=hidden",
+            )
+        self._check_source(batch)
+        local, device = to_device(batch, "cpu"), batch.tokens_BT.device
+        columns = self.cache.read(self._find(local))
+        self._check_tokens(local, columns["tokens"], local.mask_BT.flatten().nonzero()[:, 0])
+        return columns["states"].to(device).float(), self._head_on(device)
+
+    def _head_on(self, device: torch.device) -> Head:
+        assert self._head is not None
+        if self._head.weight_VH.device != device:
+            self._head = self._head.to(device)
+        return self._head
+
+    def _rows(
+        self, columns: dict[str, Tensor], needs: Needs, *, device: torch.device
+    ) -> LogitRows | None:
+        """Return all logits where they were kept whole, or can be made of states."""
+        if needs.teacher not in {"top", "dense"}:
+            return None
+        if self._head is not None:
+            return StateLogits(
+                head=self._head_on(device), hidden_NH=columns["states"].to(device).float()
+            )
+        if needs.teacher == "top":
+            return None
+        logits_NV = columns["best"][:, None] - columns["gaps"]
+        return HeldLogits(torch.zeros_like(logits_NV).scatter_(1, columns["ids"].long(), logits_NV))
 
     def _check_source(self, batch: Batch) -> None:
         completions = self.cache.meta.completions
@@ -169,26 +226,61 @@ class CachedTeacher(Teacher):
     def _signal(
         self, columns: dict[str, Tensor], places_N: Tensor, shape: Sequence[int], needs: Needs
     ) -> TeacherSignal:
-        k = self.cache.meta.layout.temperatures.index(needs.temperature)
-        top = dense = None
-        if needs.teacher == "top":
-            top = TopEntries(
+        known = {
+            name: columns.get(name, columns["best"].new_full(columns["best"].shape, torch.nan))
+            for name in ("taken", "best", "mean", "expected", "lse")
+        }
+        if needs.temperature in self.temperatures:
+            k = self.temperatures.index(needs.temperature)
+            known = {name: x[:, k] if x.ndim > 1 else x for name, x in known.items()}
+        spreads = {name: spread(x, places_N, shape) for name, x in known.items()}
+        return TeacherSignal(
+            taken_BT=spreads["taken"],
+            best_BT=spreads["best"],
+            mean_BT=spreads["mean"],
+            expected_BT=spreads["expected"],
+            lse_BT=spreads["lse"],
+            temperature=needs.temperature,
+            top=self._entries(columns, places_N, shape, needs) if needs.teacher == "top" else None,
+        )
+
+    def _entries(
+        self, columns: dict[str, Tensor], places_N: Tensor, shape: Sequence[int], needs: Needs
+    ) -> TopEntries | None:
+        """Return the kept entries of every step, the largest or those drawn."""
+        layout = self.cache.meta.layout
+        if layout.keep == "top":
+            k = layout.temperatures.index(needs.temperature)
+            return TopEntries(
                 ids_BTM=spread(columns["ids"], places_N, shape),
                 gaps_BTM=spread(columns["gaps"].float(), places_N, shape),
                 tail_BT=spread(columns["tail"][:, k], places_N, shape),
             )
-        if needs.teacher == "dense":
-            logits_NV = columns["best"][:, None] - columns["gaps"]
-            dense = HeldLogits(
-                torch.zeros_like(logits_NV).scatter_(1, columns["ids"].long(), logits_NV)
-            )
-        return TeacherSignal(
-            taken_BT=spread(columns["taken"], places_N, shape),
-            best_BT=spread(columns["best"], places_N, shape),
-            mean_BT=spread(columns["mean"], places_N, shape),
-            expected_BT=spread(columns["expected"][:, k], places_N, shape),
-            lse_BT=spread(columns["lse"][:, k], places_N, shape),
-            temperature=needs.temperature,
-            top=top,
-            dense=dense,
+        if layout.keep == "hidden":
+            return None
+        most = int((columns["counts"] > 0).sum(dim=1).max())
+        shares_NM = columns["counts"][:, :most].float() / layout.draws
+        weights_BTM = spread(shares_NM, places_N, shape)
+        return TopEntries(
+            ids_BTM=spread(columns["drawn"][:, :most], places_N, shape),
+            gaps_BTM=torch.full_like(weights_BTM, torch.nan),
+            tail_BT=torch.zeros_like(weights_BTM[..., 0]),
+            weights_BTM=weights_BTM,
         )
+
+
+def _statistics_of(rows: StateLogits, tokens_N: Tensor, *, temperature: float) -> dict[str, Tensor]:
+    """Return the statistics of logits at one temperature, a chunk at a time."""
+    parts = []
+    for start in range(0, rows.count, CHUNK_TOKENS):
+        which = slice(start, start + CHUNK_TOKENS)
+        logits_NV = rows.logits(which)
+        own_N = tokens_N[which].to(logits_NV.device)
+        parts.append(teacher_statistics(logits_NV, own_N, temperatures=(temperature,)))
+    return {
+        name.rpartition("_")[0]: torch
+        .cat([getattr(part, name) for part in parts])
+        .reshape(rows.count)
+        .cpu()
+        for name in STATISTICS
+    }

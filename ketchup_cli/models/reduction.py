@@ -16,6 +16,7 @@ from ketchup_cli.functional.logprobs import (
     teacher_statistics,
     top_entries,
 )
+from ketchup_cli.functional.sampled import sampled_entries
 
 if TYPE_CHECKING:
     from ketchup_cli.models.policy import Policy
@@ -53,6 +54,8 @@ class Request:
     """Whether the states of every layer are kept, `[L, B, T, H]`."""
     student_logits_BTV: Tensor | None = None
     """Where given, the teacher's logit is averaged under the student's distribution as well."""
+    uniforms_NG: Tensor | None = None
+    """Where given, as many tokens are drawn at each step, at the first temperature: one by each."""
     chunk_tokens: int = CHUNK_TOKENS
     """Tokens whose logits over the vocabulary exist at once."""
 
@@ -66,6 +69,8 @@ class Reduced:
     statistics: Statistics
     entries: tuple[Tensor, Tensor, Tensor] | None
     """`(ids_NM, gaps_NM, tail_NK)` of the largest logits."""
+    draws: tuple[Tensor, Tensor] | None
+    """`(ids_NG, counts_NG)` of the tokens drawn."""
     student_expected_N: Tensor | None
     dense_NV: Tensor | None
     hidden_NH: Tensor
@@ -176,6 +181,12 @@ class _Collector:
                 temperatures=request.temperatures,
             )
             self._keep(which, ids_NM=ids_NM, gaps_NM=gaps_NM, tail_NK=tail_NK)
+        if request.uniforms_NG is not None:
+            u_NG = request.uniforms_NG[which].to(logits_NV.device)
+            ids_NG, counts_NG = sampled_entries(
+                logits_NV, u_NG, temperature=request.temperatures[0]
+            )
+            self._keep(which, ids_NG=ids_NG, counts_NG=counts_NG)
         if request.student_logits_BTV is not None:
             student_NV = request.student_logits_BTV.detach().flatten(0, 1)[self.places_N[which]]
             self._keep(which, student_expected_N=expectation(logits_NV, student_NV))
@@ -197,6 +208,11 @@ class _Collector:
                 if self.request.top
                 else None
             ),
+            draws=(
+                None
+                if self.request.uniforms_NG is None
+                else (columns["ids_NG"], columns["counts_NG"])
+            ),
             student_expected_N=columns.get("student_expected_N"),
             dense_NV=self.dense_NV,
             hidden_NH=hidden_NH,
@@ -217,17 +233,18 @@ STATISTICS = tuple(field.name for field in fields(Statistics))
 def _columns(request: Request) -> dict[str, tuple[torch.dtype, tuple[int, ...]]]:
     """Return dtype and shape, per token, of all a request keeps."""
     temperatures = len(request.temperatures)
-    sizes = {"N": (), "NK": (temperatures,), "NM": (request.top,)}
+    draws = 0 if request.uniforms_NG is None else request.uniforms_NG.shape[1]
+    sizes = {"N": (), "NK": (temperatures,), "NM": (request.top,), "NG": (draws,)}
     names = [*STATISTICS]
     if request.top:
         names += ["ids_NM", "gaps_NM", "tail_NK"]
+    if draws:
+        names += ["ids_NG", "counts_NG"]
     if request.student_logits_BTV is not None:
         names += ["student_expected_N"]
+    whole = {"ids_NM", "ids_NG", "counts_NG"}
     return {
-        name: (
-            torch.int32 if name == "ids_NM" else torch.float32,
-            sizes[name.rpartition("_")[2]],
-        )
+        name: (torch.int32 if name in whole else torch.float32, sizes[name.rpartition("_")[2]])
         for name in names
     }
 

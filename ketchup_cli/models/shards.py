@@ -1,180 +1,30 @@
-"""The files of a teacher cache: flat, unpadded tensors, one shard at a time.
-
-A shard of R rows and N tokens holds `offsets [R+1]` (row r owns tokens `offsets[r]` to
-`offsets[r+1]`), `positions [R]` (a row's place in the data source), `prompts [R]` (a digest of its
-prompt's ids) and, per token, `tokens`, `taken`, `best`, `mean [N]`, `expected`, `lse`, `tail
-[N, K]` for K temperatures, and `ids`, `gaps [N, M]` for the M largest logits. Nothing in it depends
-on how rows were batched.
-"""
+"""The files of a teacher cache read back: whole, or some rows of one. `layout.py` says what they hold."""
 
 from __future__ import annotations
 
-import hashlib
 import json
-import math
 import os
-import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal, final
+from typing import Any, final
 
-import msgspec
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import Tensor
 
-from ketchup_cli.errors import Damaged, DataError
-from ketchup_cli.functional.logprobs import Statistics
-from ketchup_cli.models.encode import Row
-from ketchup_cli.spec import canonical
-
-FORMAT = 1
-METADATA_KEY = "ketchup"
-"""The one key of a shard's `__metadata__`: safetensors writes several in random order."""
-
-GAP_LIMIT = torch.finfo(torch.float16).max
-"""Gaps are cut here; exp(-65504) is 0 in float32, so no probability changes."""
-
-DTYPES = {
-    "float16": torch.float16,
-    "float32": torch.float32,
-    "int32": torch.int32,
-    "int64": torch.int64,
-}
-CODES = {"float16": "F16", "float32": "F32", "int32": "I32", "int64": "I64"}
-"""What safetensors calls them."""
-
-
-@final
-class Layout(msgspec.Struct, frozen=True, kw_only=True):
-    """What all shards of a cache have in common."""
-
-    vocabulary: int
-    top: int
-    """Kept entries per token; 0 keeps statistics only."""
-    temperatures: tuple[float, ...]
-    gap_dtype: Literal["float16", "float32"]
-    tokenizer: str
-    """Fingerprint of the teacher's tokenizer."""
-
-    @property
-    def bytes_per_token(self) -> int:
-        """Bytes on disk for one completion token."""
-        columns = self.columns(rows=0, tokens=1)
-        per_row = {"offsets", "positions", "prompts"}
-        sizes = {"float16": 2, "float32": 4, "int32": 4, "int64": 8}
-        return sum(
-            sizes[dtype] * (shape[1] if len(shape) > 1 else 1)
-            for name, (dtype, shape) in columns.items()
-            if name not in per_row
-        )
-
-    def columns(self, *, rows: int, tokens: int) -> dict[str, tuple[str, tuple[int, ...]]]:
-        """Return dtype and shape of every tensor of a shard."""
-        per_temperature = (tokens, len(self.temperatures))
-        entries = (tokens, self.top)
-        return {
-            "offsets": ("int64", (rows + 1,)),
-            "positions": ("int64", (rows,)),
-            "prompts": ("int64", (rows,)),
-            "tokens": ("int32", (tokens,)),
-            "taken": ("float32", (tokens,)),
-            "best": ("float32", (tokens,)),
-            "mean": ("float32", (tokens,)),
-            "expected": ("float32", per_temperature),
-            "lse": ("float32", per_temperature),
-            "tail": ("float32", per_temperature),
-            "ids": ("int32", entries),
-            "gaps": (self.gap_dtype, entries),
-        }
-
-
-def prompt_digest(ids: Sequence[int]) -> int:
-    """Return a signed 64-bit digest of a prompt's token ids."""
-    packed = struct.pack(f"<{len(ids)}i", *ids)
-    return int.from_bytes(hashlib.sha256(packed).digest()[:8], "little", signed=True)
-
-
-@final
-class ShardWriter:
-    """Gathers what the teacher says about some rows, in any order, and gives the shard's bytes.
-
-    Invariant: the bytes depend on the rows and on the teacher's numbers alone.
-    """
-
-    def __init__(self, layout: Layout, rows: Sequence[Row], *, first: int) -> None:
-        lengths = torch.tensor([len(row.completion) for row in rows], dtype=torch.int64)
-        self.layout = layout
-        self.first = first
-        self.offsets = torch.cat([torch.zeros(1, dtype=torch.int64), lengths.cumsum(0)])
-        columns = layout.columns(rows=len(rows), tokens=int(self.offsets[-1]))
-        self.tensors = {
-            name: torch.zeros(shape, dtype=DTYPES[dtype])
-            for name, (dtype, shape) in columns.items()
-        }
-        self.tensors["offsets"] = self.offsets
-        self.tensors["positions"] = torch.tensor([row.position for row in rows])
-        self.tensors["prompts"] = torch.tensor([prompt_digest(row.prompt) for row in rows])
-        self.tensors["tokens"] = torch.tensor(
-            [token for row in rows for token in row.completion], dtype=torch.int32
-        )
-        self._missing = torch.ones(int(self.offsets[-1]), dtype=torch.bool)
-
-    def places(self, rows: Sequence[int]) -> Tensor:
-        """Return where the tokens of these rows go, row after row."""
-        return flat_places(self.offsets, torch.tensor(rows, dtype=torch.int64))
-
-    def put(
-        self,
-        places_N: Tensor,
-        statistics: Statistics,
-        entries: tuple[Tensor, Tensor, Tensor] | None,
-    ) -> None:
-        """Take the statistics and, where kept, `(ids_NM, gaps_NM, tail_NK)` of some tokens."""
-        columns = {
-            "taken": statistics.taken_N,
-            "best": statistics.best_N,
-            "mean": statistics.mean_N,
-            "expected": statistics.expected_NK,
-            "lse": statistics.lse_NK,
-        }
-        if entries is not None:
-            ids_NM, gaps_NM, tail_NK = entries
-            columns |= {"ids": ids_NM, "gaps": gaps_NM.clamp(max=GAP_LIMIT), "tail": tail_NK}
-        else:
-            columns["tail"] = torch.ones_like(statistics.lse_NK)
-        for name, values in columns.items():
-            column = self.tensors[name]
-            column[places_N] = values.to("cpu", column.dtype)
-        self._missing[places_N] = False
-
-    def to_bytes(self) -> bytes:
-        """Return the shard as a safetensors file.
-
-        Raises:
-            DataError: the teacher said nothing about some token.
-        """
-        missing = int(self._missing.sum())
-        if missing:
-            raise DataError(
-                f"{missing} of {len(self._missing)} tokens of a shard were never scored",
-                hint="this is a defect of ketchup; report it with the command",
-            )
-        described = {"format": FORMAT, "first": self.first, "layout": self.layout}
-        return bytes(save(self.tensors, metadata={METADATA_KEY: canonical(described).decode()}))
-
-
-def flat_places(offsets: Tensor, rows: Tensor) -> Tensor:
-    """Return the flat places of the tokens of `rows`, row after row."""
-    starts, lengths = offsets[rows], offsets[rows + 1] - offsets[rows]
-    before = lengths.cumsum(0) - lengths
-    inside = torch.arange(int(lengths.sum())) - before.repeat_interleave(lengths)
-    return starts.repeat_interleave(lengths) + inside
-
-
-TOKEN_COLUMNS = ("tokens", "taken", "best", "mean", "expected", "lse", "tail", "ids", "gaps")
+from ketchup_cli.errors import Damaged
+from ketchup_cli.models.layout import (
+    CODES,
+    DTYPES,
+    METADATA_KEY,
+    Column,
+    Extent,
+    Layout,
+    described,
+    flat_places,
+    offsets_of,
+)
 
 
 @final
@@ -186,13 +36,13 @@ class Shard:
     file cut short under a memory map would kill the process.
     """
 
-    def __init__(self, path: Path, layout: Layout, *, shape: tuple[int, int], first: int) -> None:
+    def __init__(self, path: Path, layout: Layout, *, extent: Extent, first: int) -> None:
         """Read the header and what there is per row.
 
         Args:
             path: the file.
             layout: of the cache.
-            shape: its rows and tokens, as `meta.json` counts them.
+            extent: its rows, tokens and drawn entries, as `meta.json` counts them.
             first: rows in the shards before it.
 
         Raises:
@@ -200,19 +50,23 @@ class Shard:
         """
         self.path = path
         self.layout = layout
-        self.rows, self.tokens = shape
+        self.extent = extent
         with self._reading() as file:
             self._check_header(file, first)
             self.offsets: Tensor = file.get_tensor("offsets")
             self.positions: Tensor = file.get_tensor("positions")
             self.prompts: Tensor = file.get_tensor("prompts")
-        self._check_offsets()
-        self._starts = _starts(path)
+            self.starts = file.get_tensor("starts") if layout.keep == "sampled" else self.offsets
+        self._check_bounds("offsets", self.offsets, extent.tokens)
+        if layout.keep == "sampled":
+            self._check_bounds("starts", self.starts, extent.entries)
+        self._begins = _begins(path)
 
     @property
     def byte_count(self) -> int:
         """Bytes its tensors take in memory."""
-        return self.tokens * self.layout.bytes_per_token
+        times = {"row": 0, "bound": 0, "token": self.extent.tokens, "entry": self.extent.entries}
+        return sum(times[column.per] * column.bytes for column in self.layout.columns.values())
 
     def column(self, name: str) -> Tensor:
         """Return one tensor, its values not checked."""
@@ -221,14 +75,23 @@ class Shard:
         return tensor
 
     def everything(self) -> dict[str, Tensor]:
-        """Return the values of all tokens.
+        """Return the values of all tokens, as they lie in the file.
 
         Raises:
             Damaged: a value no teacher can have given.
         """
         with self._reading() as file:
-            values = {name: file.get_tensor(name) for name in TOKEN_COLUMNS}
+            values = {name: file.get_tensor(name) for name in self.layout.names("token", "entry")}
         return self._checked(values)
+
+    def chosen(self, values: Mapping[str, Tensor], rows: Tensor) -> dict[str, Tensor]:
+        """Return the tokens of some rows, row after row, out of `everything`."""
+        places = {"token": flat_places(self.offsets, rows), "entry": flat_places(self.starts, rows)}
+        columns = self.layout.columns
+        return self._spread({
+            name: values[name][places[columns[name].per]]
+            for name in self.layout.names("token", "entry")
+        })
 
     def of_rows(self, rows: Sequence[int]) -> dict[str, Tensor]:
         """Return the values of the tokens of some rows, row after row; reads nothing else.
@@ -236,34 +99,48 @@ class Shard:
         Raises:
             Damaged: a value no teacher can have given.
         """
-        spans = [(int(self.offsets[row]), int(self.offsets[row + 1])) for row in rows]
-        columns = self.layout.columns(rows=self.rows, tokens=self.tokens)
+        spans = {
+            per: [(int(bounds[row]), int(bounds[row + 1])) for row in rows]
+            for per, bounds in (("token", self.offsets), ("entry", self.starts))
+        }
+        columns = self.layout.columns
         with self._descriptor() as file:
             values = {
-                name: self._read(file, self._starts[name], columns[name], spans)
-                for name in TOKEN_COLUMNS
+                name: self._read(file, self._begins[name], columns[name], spans[columns[name].per])
+                for name in self.layout.names("token", "entry")
             }
-        return self._checked(values)
+        return self._spread(self._checked(values))
+
+    def _spread(self, values: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Give every token as many places as tokens were drawn; counts of 0 fill the rest."""
+        if self.layout.keep != "sampled":
+            return values
+        distinct_N = values.pop("distinct").long()
+        places_E = torch.arange(len(values["drawn"])) - offsets_of(distinct_N)[
+            :-1
+        ].repeat_interleave(distinct_N)
+        tokens_E = torch.arange(len(distinct_N)).repeat_interleave(distinct_N)
+        for name in ("drawn", "counts"):
+            wide_NG = values[name].new_zeros((len(distinct_N), self.layout.draws))
+            wide_NG[tokens_E, places_E] = values[name]
+            values[name] = wide_NG
+        return values
 
     def _read(
-        self,
-        file: int,
-        start: int,
-        column: tuple[str, tuple[int, ...]],
-        spans: Sequence[tuple[int, int]],
+        self, file: int, begin: int, column: Column, spans: Sequence[tuple[int, int]]
     ) -> Tensor:
-        """Return the tokens of some spans of one column, which begins at byte `start`."""
-        dtype = DTYPES[column[0]]
-        shape = column[1][1:]
-        width = dtype.itemsize * math.prod(shape)
+        """Return some spans of one column, which begins at byte `begin`."""
+        size = column.bytes
         # not get_slice: with pread it reads the whole tensor, with a memory map it may be killed
-        parts = [os.pread(file, (b - a) * width, start + a * width) for a, b in spans]
+        parts = [os.pread(file, (b - a) * size, begin + a * size) for a, b in spans]
         content = bytearray(b"".join(parts))
-        if len(content) != width * sum(b - a for a, b in spans):
+        count = sum(b - a for a, b in spans)
+        if len(content) != size * count:
             raise self._damaged("it ends early")
+        dtype = DTYPES[column.dtype]
         if not content:
-            return torch.empty((sum(b - a for a, b in spans), *shape), dtype=dtype)
-        return torch.frombuffer(content, dtype=dtype).reshape(-1, *shape)
+            return torch.empty((count, *column.width), dtype=dtype)
+        return torch.frombuffer(content, dtype=dtype).reshape(-1, *column.width)
 
     @contextmanager
     def _descriptor(self) -> Iterator[int]:
@@ -285,31 +162,31 @@ class Shard:
             raise self._damaged(f"cannot be read: {error}") from None
 
     def _check_header(self, file: Any, first: int) -> None:
-        expected = self.layout.columns(rows=self.rows, tokens=self.tokens)
+        columns = self.layout.columns
         names = set(file.keys())
-        if names != set(expected):
-            odd = sorted(names ^ set(expected))
+        if names != set(columns):
+            odd = sorted(names ^ set(columns))
             raise self._damaged(f"tensors missing or unknown: {', '.join(odd)}")
-        for name, (dtype, shape) in expected.items():
-            tensor = file.get_slice(name)
+        for name, column in columns.items():
+            tensor, shape = file.get_slice(name), column.shape(self.extent)
             found = (tensor.get_dtype(), tuple(tensor.get_shape()))
-            if found != (CODES[dtype], shape):
+            if found != (CODES[column.dtype], shape):
                 raise self._damaged(
-                    f"`{name}` is {found[0]} {list(found[1])}, not {CODES[dtype]} {list(shape)}"
+                    f"`{name}` is {found[0]} {list(found[1])}, not {CODES[column.dtype]}"
+                    f" {list(shape)}"
                 )
-        described = {"format": FORMAT, "first": first, "layout": self.layout}
-        if (file.metadata() or {}).get(METADATA_KEY) != canonical(described).decode():
+        if (file.metadata() or {}).get(METADATA_KEY) != described(self.layout, first=first):
             raise self._damaged("it belongs to another cache, or to another place in this one")
 
-    def _check_offsets(self) -> None:
-        steps = self.offsets.diff()
-        if int(self.offsets[0]) != 0 or int(self.offsets[-1]) != self.tokens:
-            raise self._damaged(f"`offsets` do not span 0 to {self.tokens}")
+    def _check_bounds(self, name: str, bounds: Tensor, end: int) -> None:
+        steps = bounds.diff()
+        if int(bounds[0]) != 0 or int(bounds[-1]) != end:
+            raise self._damaged(f"`{name}` do not span 0 to {end}")
         if bool((steps < 0).any()):
-            raise self._damaged(f"`offsets` fall after row {int((steps < 0).nonzero()[0])}")
+            raise self._damaged(f"`{name}` fall after row {int((steps < 0).nonzero()[0])}")
 
     def _checked(self, values: dict[str, Tensor]) -> dict[str, Tensor]:
-        for name in ("tokens", "ids"):
+        for name in {"tokens", "ids", "drawn"} & set(values):
             column = values[name]
             if column.numel() and not 0 <= int(column.min()) <= int(column.max()) < (
                 self.layout.vocabulary
@@ -321,15 +198,26 @@ class Shard:
         for name, column in values.items():
             if column.is_floating_point() and not bool(column.isfinite().all()):
                 raise self._damaged(f"`{name}` holds a value that is not finite")
-        if values["gaps"].numel() and float(values["gaps"].min()) < 0:
+        if "gaps" in values and values["gaps"].numel() and float(values["gaps"].min()) < 0:
             raise self._damaged("`gaps` holds a negative value")
+        if self.layout.keep == "sampled":
+            self._check_draws(values["distinct"].long(), values["counts"].long())
         return values
+
+    def _check_draws(self, distinct_N: Tensor, counts_E: Tensor) -> None:
+        """Refuse draws that are not as many at every step."""
+        ends_N = offsets_of(distinct_N)
+        if int(ends_N[-1]) != len(counts_E):
+            raise self._damaged("`distinct` counts other draws than there are")
+        sums_N = offsets_of(counts_E)[ends_N].diff()
+        if bool((sums_N != self.layout.draws).any()) or bool((counts_E < 1).any()):
+            raise self._damaged(f"`counts` of a step do not sum to {self.layout.draws} draws")
 
     def _damaged(self, what: str) -> Damaged:
         return Damaged(f"`{self.path.name}`: {what}", hint="ketchup verify, then make it again")
 
 
-def _starts(path: Path) -> dict[str, int]:
+def _begins(path: Path) -> dict[str, int]:
     """Return the byte each tensor begins at; the header is sound, safetensors has read it."""
     with path.open("rb") as file:
         size = int.from_bytes(file.read(8), "little")

@@ -84,12 +84,7 @@ def check_offers(
         )
     if needs.hidden and not offers.hidden:
         raise MismatchError(f"{teacher} holds no states of its layers", hint="--set teacher=live")
-    if DETAIL_ORDER.index(needs.teacher) > DETAIL_ORDER.index(offers.detail):
-        raise MismatchError(
-            f"{teacher} holds {_DETAILS[offers.detail]}; the objective asks"
-            f" {_DETAILS[needs.teacher]}",
-            hint="--set teacher=live, or ketchup cache-teacher --set top=32",
-        )
+    _check_detail(needs, offers, teacher)
     if offers.temperatures is not None and needs.temperature not in offers.temperatures:
         held = ", ".join(str(item) for item in offers.temperatures)
         wanted = ", ".join(str(item) for item in (*offers.temperatures, needs.temperature))
@@ -97,6 +92,25 @@ def check_offers(
             f"{teacher} holds temperatures {held}; the objective asks {needs.temperature}",
             hint=f"ketchup cache-teacher --set 'temperatures=[{wanted}]'",
         )
+
+
+def _check_detail(needs: Needs, offers: Offers, teacher: str) -> None:
+    """Refuse a teacher that knows less of its distributions than is asked for."""
+    if needs.teacher == "stats" and not offers.statistics:
+        raise MismatchError(
+            f"{teacher} was imported and knows log-probabilities of its entries only; the objective"
+            " asks statistics",
+            hint="--set teacher=live, or ketchup cache-teacher",
+        )
+    by_draws = needs.teacher == "top" and needs.sampled and offers.sampled
+    if by_draws or DETAIL_ORDER.index(needs.teacher) <= DETAIL_ORDER.index(offers.detail):
+        return
+    held = "draws, with statistics" if offers.sampled else _DETAILS[offers.detail]
+    way = "keep=hidden" if needs.teacher == "dense" else "keep=top"
+    raise MismatchError(
+        f"{teacher} holds {held}; the objective asks {_DETAILS[needs.teacher]}",
+        hint=f"--set teacher=live, or ketchup cache-teacher --set {way}",
+    )
 
 
 _DETAILS = {

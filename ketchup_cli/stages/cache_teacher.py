@@ -1,22 +1,34 @@
 """Write what the teacher says about every token of given completions, to read it back later."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoTokenizer
+from torch import Tensor
+from transformers import AutoConfig, AutoTokenizer
 
 from ketchup_cli import __version__, corpora
 from ketchup_cli.errors import DataError, SpecError
-from ketchup_cli.models.cache import META, CacheMeta, ShardEntry, open_shards, shard_name
+from ketchup_cli.models.cache import (
+    META,
+    CacheMeta,
+    ShardEntry,
+    entries_in,
+    shard_name,
+    tail_masses,
+)
 from ketchup_cli.models.cached_teacher import SOURCES
 from ketchup_cli.models.encode import Encoded, Limits, Row, by_length, collate
 from ketchup_cli.models.fingerprints import fingerprint
+from ketchup_cli.models.generation.choosing import uniforms
+from ketchup_cli.models.heads import HEAD, head_bytes, head_of
+from ketchup_cli.models.layout import Layout
 from ketchup_cli.models.load import check_folder, load_policy, quiet
 from ketchup_cli.models.policy import Policy
 from ketchup_cli.models.reduction import Request, score
-from ketchup_cli.models.shards import Layout, ShardWriter
+from ketchup_cli.models.shard_writer import ShardWriter, columns_of
 from ketchup_cli.models.sources import of_examples, pseudo_target_rows, reference_rows
 from ketchup_cli.reporting import Progress, Reporter
 from ketchup_cli.signals import Prefixes, to_device
@@ -30,6 +42,8 @@ SHARD_BYTES = 1 << 28
 PSEUDO_TARGETS = "pseudo-targets.jsonl"
 SAMPLE = 256
 """Examples by whose tokens the plan estimates those of all."""
+OWN_STREAM = -1
+"""Index of the random numbers of the draws: those of sampled texts count from 0."""
 
 
 def plan(spec: CacheTeacherSpec, inputs: Mapping[str, Input]) -> tuple[tuple[str, str], ...]:
@@ -43,18 +57,24 @@ def plan(spec: CacheTeacherSpec, inputs: Mapping[str, Input]) -> tuple[tuple[str
     folder = inputs["teacher"].path
     check_folder(folder)
     tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    layout = make_layout(spec, vocabulary=len(tokenizer), tokenizer=fingerprint(tokenizer))
+    layout = make_layout(
+        spec,
+        vocabulary=len(tokenizer),
+        tokenizer=fingerprint(tokenizer),
+        width=_width(folder) if spec.keep == "hidden" else 0,
+    )
     rows, tokens = _estimate(spec, inputs, tokenizer)
     size_bytes = tokens * layout.bytes_per_token
     shards = max(-(-rows // spec.examples_per_shard), -(-size_bytes // SHARD_BYTES))
     temperatures = ", ".join(str(item) for item in spec.temperatures)
     about = "" if spec.completions == "pseudo-targets" else "about "
+    most = "at most " if spec.keep == "sampled" else ""
     return (
         (
             "plan",
-            f"top {spec.top}, temperatures {temperatures}; {rows:,} {spec.completions} of split"
+            f"{_kept(layout)}, temperatures {temperatures}; {rows:,} {spec.completions} of split"
             f" {spec.split}, {about}{tokens:,} tokens -> {shards} shards, about"
-            f" {size_bytes / 1e6:,.1f} MB ({layout.bytes_per_token} B/token)",
+            f" {size_bytes / 1e6:,.1f} MB ({most}{layout.bytes_per_token} B/token)",
         ),
     )
 
@@ -73,7 +93,13 @@ def run(
     """
     quiet()
     policy = load_policy(inputs["teacher"].path, device=spec.device, precision=spec.precision)
-    layout = make_layout(spec, vocabulary=policy.vocabulary, tokenizer=policy.fingerprint)
+    head = head_of(policy)
+    layout = make_layout(
+        spec,
+        vocabulary=policy.vocabulary,
+        tokenizer=policy.fingerprint,
+        width=head.weight_VH.shape[1] if spec.keep == "hidden" else 0,
+    )
     encoded = _encode(spec, inputs, policy)
     spans = shard_spans(encoded.rows, layout, examples_per_shard=spec.examples_per_shard)
     missing = [
@@ -83,6 +109,8 @@ def run(
         for row in encoded.rows[span.start : span.stop]
     ]
     build.require_space(sum(len(row.completion) for row in missing) * layout.bytes_per_token)
+    if spec.keep == "hidden" and not build.has(HEAD):
+        build.write_bytes(HEAD, head_bytes(head))
     done = len(encoded.rows) - len(missing)
     with reporter.progress(
         "caching", total=len(encoded.rows), unit="examples", done=done
@@ -93,18 +121,21 @@ def run(
                 writer = ShardWriter(layout, rows, first=span.start)
                 fill(writer, rows, policy=policy, spec=spec, progress=progress)
                 build.write_bytes(shard_name(number), writer.to_bytes())
-    meta = _meta(spec, layout, encoded, spans)
+    meta = _meta(spec, layout, encoded, spans=spans, folder=build.path)
     build.write_json(META, meta)
     return _finish(build, meta, label=inputs["teacher"].label)
 
 
-def make_layout(spec: CacheTeacherSpec, *, vocabulary: int, tokenizer: str) -> Layout:
-    """Return what all shards of the cache have in common.
+def make_layout(
+    spec: CacheTeacherSpec, *, vocabulary: int, tokenizer: str, width: int = 0
+) -> Layout:
+    """Return what all shards of the cache have in common; `width` is the size of a state.
 
     Raises:
-        SpecError: more entries than the vocabulary has, no temperature, or one of them twice.
+        SpecError: more entries than the vocabulary has, no temperature, one of them twice, or more
+            than one to draw at.
     """
-    if spec.top > vocabulary:
+    if spec.keep == "top" and spec.top > vocabulary:
         raise SpecError(
             f"`top` is {spec.top:,}; the teacher's vocabulary has {vocabulary:,} entries",
             hint=f"--set top={min(32, vocabulary)}, or --set top={vocabulary} to keep all",
@@ -114,13 +145,38 @@ def make_layout(spec: CacheTeacherSpec, *, vocabulary: int, tokenizer: str) -> L
             f"`temperatures` is {list(spec.temperatures)}; name each once, and at least one",
             hint="--set 'temperatures=[1.0]'",
         )
+    if spec.keep == "sampled" and len(spec.temperatures) > 1:
+        raise SpecError(
+            f"`temperatures` is {list(spec.temperatures)}; tokens are drawn at one of them",
+            hint=f"--set 'temperatures=[{spec.temperatures[0]}]', and a cache for each other",
+        )
     return Layout(
         vocabulary=vocabulary,
-        top=spec.top,
+        top=spec.top if spec.keep == "top" else 0,
         temperatures=spec.temperatures,
-        gap_dtype=spec.gap_dtype,
+        gap_dtype=spec.gap_dtype if spec.keep == "top" else "float16",
         tokenizer=tokenizer,
+        keep=spec.keep,
+        draws=spec.draws if spec.keep == "sampled" else 0,
+        width=width,
+        state_dtype=spec.state_dtype if spec.keep == "hidden" else "float16",
     )
+
+
+def _kept(layout: Layout) -> str:
+    """Return what a cache keeps beside statistics, in a few words."""
+    if layout.keep == "sampled":
+        return f"{layout.draws} draws"
+    if layout.keep == "hidden":
+        return f"last states of {layout.width} numbers"
+    return f"top {layout.top}"
+
+
+def _width(folder: Path) -> int:
+    """Return the size of the states the output layer reads, by the model's config."""
+    config = AutoConfig.from_pretrained(folder, local_files_only=True)
+    found = getattr(config.get_text_config(decoder=True), "hidden_size", 0)
+    return int(found)
 
 
 def shard_spans(rows: Sequence[Row], layout: Layout, *, examples_per_shard: int) -> list[range]:
@@ -147,16 +203,35 @@ def fill(
     """Score the rows of one shard, in batches of like length, and hand the numbers to `writer`.
 
     Raises:
-        NonFiniteError: the teacher's logits are NaN or infinite.
+        NonFiniteError: the teacher's logits are NaN or infinite, or a state too large for its type.
     """
-    request = Request(temperatures=spec.temperatures, top=spec.top, chunk_tokens=spec.chunk_tokens)
+    request = Request(
+        temperatures=spec.temperatures,
+        top=writer.layout.top,
+        chunk_tokens=spec.chunk_tokens,
+    )
     source: Prefixes = SOURCES[spec.completions]
     for chosen in by_length(rows, spec.tokens_per_batch):
-        batch = collate([rows[index] for index in chosen], pad_id=policy.pad_id, source=source)
+        own = [rows[index] for index in chosen]
+        batch = collate(own, pad_id=policy.pad_id, source=source)
+        if writer.layout.draws:
+            u_NG = numbers_of(own, seed=spec.seed, draws=writer.layout.draws)
+            request = replace(request, uniforms_NG=u_NG)
         reduced = score(policy, to_device(batch, policy.device), request)
         places_N = writer.places(chosen)
-        writer.put(places_N, reduced.statistics, reduced.entries)
+        writer.put(places_N, **columns_of(writer.layout, reduced))
         progress.advance(len(chosen), tokens=len(places_N))
+
+
+def numbers_of(rows: Sequence[Row], *, seed: int, draws: int) -> Tensor:
+    """Return the random numbers [N, G] of the draws at every step of some rows, row after row.
+
+    They are known by seed, example id and step alone, so batches and shards move no draw.
+    """
+    return torch.cat([
+        uniforms(seed, [(row.id, OWN_STREAM)], steps=len(row.completion) * draws).view(-1, draws)
+        for row in rows
+    ])
 
 
 def _encode(spec: CacheTeacherSpec, inputs: Mapping[str, Input], policy: Policy) -> Encoded:
@@ -204,10 +279,16 @@ def _estimate(
 
 
 def _meta(
-    spec: CacheTeacherSpec, layout: Layout, encoded: Encoded, spans: Sequence[range]
+    spec: CacheTeacherSpec,
+    layout: Layout,
+    encoded: Encoded,
+    *,
+    spans: Sequence[range],
+    folder: Path,
 ) -> CacheMeta:
     sizes = [len(row.completion) for row in encoded.rows]
     return CacheMeta(
+        format=layout.format,
         layout=layout,
         completions=spec.completions,
         split=spec.split,
@@ -220,6 +301,7 @@ def _meta(
                 file=shard_name(number),
                 rows=len(span),
                 tokens=sum(sizes[span.start : span.stop]),
+                entries=entries_in(folder / shard_name(number)) if layout.draws else 0,
             )
             for number, span in enumerate(spans)
         ),
@@ -229,24 +311,25 @@ def _meta(
 def _finish(build: Build, meta: CacheMeta, *, label: str) -> dict[str, Any]:
     """Write `report.json` from what the shards hold, and return the summary."""
     layout = meta.layout
-    tails = [shard.column("tail").double().sum(dim=0) for shard in open_shards(build.path, meta)]
-    means = [float(total) / meta.tokens for total in torch.stack(tails).sum(dim=0)]
     temperatures = ",".join(str(item) for item in layout.temperatures)
-    counts = {
+    counts: dict[str, Any] = {
         "rows": meta.rows,
         "tokens": meta.tokens,
         "truncated": meta.truncated,
         "skipped": meta.skipped,
     }
-    by_temperature = {
-        str(temperature): mean for temperature, mean in zip(layout.temperatures, means, strict=True)
-    }
-    build.write_json("report.json", {**counts, "tail_mass_mean": by_temperature})
+    summary, report = dict(counts), dict(counts)
+    if layout.keep == "top":
+        report["tail_mass_mean"] = tail_masses(build.path, meta)
+        summary["tail_mass_mean"] = next(iter(report["tail_mass_mean"].values()))
+    build.write_json("report.json", report)
+    kept = {"top": f"top:{layout.top}", "sampled": f"draws:{layout.draws}", "hidden": "hidden"}
     return {
-        **counts,
-        "tail_mass_mean": means[0],
-        "bytes_per_token": layout.bytes_per_token,
+        **summary,
+        "bytes_per_token": round(meta.bytes_per_token, 1)
+        if layout.draws
+        else layout.bytes_per_token,
         "shards": len(meta.shards),
-        "signature": f"teacher:{label}|top:{layout.top}|temp:{temperatures}"
+        "signature": f"teacher:{label}|{kept[layout.keep]}|temp:{temperatures}"
         f"|tok:{layout.tokenizer[7:11]}|v:{__version__}",
     }

@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 
 from ketchup_cli.errors import Damaged, NotFound, TooNew
-from ketchup_cli.functional.logprobs import Statistics
 from ketchup_cli.models.cache import CacheMeta, CacheReader, ShardEntry, read_meta, shard_name
 from ketchup_cli.models.encode import Row
-from ketchup_cli.models.shards import Layout, ShardWriter
+from ketchup_cli.models.layout import Layout
+from ketchup_cli.models.shard_writer import ShardWriter
 
 LAYOUT = Layout(
     vocabulary=50, top=0, temperatures=(1.0,), gap_dtype="float16", tokenizer="sha256:00"
@@ -34,11 +34,12 @@ def write_cache(folder: Path) -> CacheMeta:
         taken_N = torch.tensor([
             100.0 * row.position + step for row in rows for step in range(len(row.completion))
         ])
-        writer.put(torch.arange(len(taken_N)), _statistics(taken_N), None)
+        writer.put(torch.arange(len(taken_N)), **_statistics(taken_N))
         (folder / shard_name(number)).write_bytes(writer.to_bytes())
         entries.append(ShardEntry(file=shard_name(number), rows=len(rows), tokens=len(taken_N)))
         first += len(rows)
     meta = CacheMeta(
+        format=1,
         layout=LAYOUT,
         completions="references",
         split="train",
@@ -52,11 +53,9 @@ def write_cache(folder: Path) -> CacheMeta:
     return meta
 
 
-def _statistics(taken_N: Tensor) -> Statistics:
-    column = taken_N[:, None]
-    return Statistics(
-        taken_N=taken_N, best_N=taken_N, mean_N=taken_N, lse_NK=column, expected_NK=column
-    )
+def _statistics(taken_N: Tensor) -> dict[str, Tensor]:
+    single = dict.fromkeys(("taken", "best", "mean"), taken_N)
+    return {**single, **dict.fromkeys(("lse", "expected", "tail"), taken_N[:, None])}
 
 
 @pytest.fixture
@@ -100,9 +99,9 @@ def test_a_folder_without_a_cache_is_not_found(tmp_path: Path) -> None:
 
 def test_a_cache_of_a_later_version_is_refused_with_a_remedy(folder: Path) -> None:
     table = json.loads((folder / "meta.json").read_text())
-    (folder / "meta.json").write_text(json.dumps(table | {"format": 2, "layout": "other"}))
+    (folder / "meta.json").write_text(json.dumps(table | {"format": 3, "layout": "other"}))
 
-    with pytest.raises(TooNew, match="format 2; this ketchup knows 1") as raised:
+    with pytest.raises(TooNew, match="format 3; this ketchup knows 2") as raised:
         read_meta(folder)
     assert raised.value.hint == "pip install --upgrade ketchup-kd"
 
