@@ -6,11 +6,13 @@ import torch
 from torch import Tensor
 
 from ketchup_cli import functional as F
+from ketchup_cli.objectives import Objective
 from ketchup_cli.signals import (
     Batch,
     HeldLogits,
     Inputs,
     Needs,
+    Sizes,
     StudentSignal,
     TeacherSignal,
     TopEntries,
@@ -20,6 +22,9 @@ LENGTHS = (5, 3, 1, 4)
 GROUPS = (7, 7, 9, 9)
 VOCABULARY = 6
 TOP = 3
+SIZES = Sizes(
+    student_layers=2, student_width=VOCABULARY, teacher_layers=3, teacher_width=VOCABULARY
+)
 
 
 def random_logits(seed: int, *, dtype: torch.dtype = torch.float64) -> Tensor:
@@ -50,8 +55,15 @@ def make_batch(seed: int = 0, *, dtype: torch.dtype = torch.float64) -> Batch:
 def student_signal(logits_BTV: Tensor, batch: Batch) -> StudentSignal:
     """Return what a student of these logits says about the batch."""
     return StudentSignal(
-        logits_BTV=logits_BTV, logp_taken_BT=F.log_probs_of(logits_BTV, batch.tokens_BT)
+        logits_BTV=logits_BTV,
+        logp_taken_BT=F.log_probs_of(logits_BTV, batch.tokens_BT),
+        hidden_LBTH=states_of(logits_BTV, SIZES.student_layers),
     )
+
+
+def states_of(logits_BTV: Tensor, layers: int) -> Tensor:
+    """Return states of the embeddings and of every layer, made of the logits: [L, B, T, V]."""
+    return torch.stack([logits_BTV.roll(n, dims=-1) / (n + 1) for n in range(layers + 1)])
 
 
 def rows_of(logits_BTV: Tensor, batch: Batch) -> HeldLogits:
@@ -83,6 +95,7 @@ def teacher_signal(
         student_expected_BT=F.expectation(flat_NV, student_BTV.detach().flatten(0, 1)).view(shape),
         top=TopEntries(ids_BTM=ids, gaps_BTM=gaps, tail_BT=tail[..., 0]),
         dense=rows_of(logits_BTV, batch) if needs and needs.teacher == "dense" else None,
+        hidden_LBTH=states_of(logits_BTV, SIZES.teacher_layers),
     )
 
 
@@ -105,13 +118,26 @@ def make_inputs(
     )
 
 
+def parts_of(objective: Objective, *, dtype: torch.dtype = torch.float64) -> dict[str, Tensor]:
+    """Return the learnable tensors an objective asks for, with random content."""
+    generator = torch.Generator().manual_seed(3)
+    return {
+        name: torch.randn(part.shape, generator=generator, dtype=torch.float64).to(dtype)
+        for name, part in objective.parts(SIZES).items()
+    }
+
+
 def rebuilt(value, change):
-    """Return a signal with every tensor in it changed by `change`, nested signals included."""
+    """Return a signal with every tensor in it changed by `change`, nested signals included.
+
+    Whatever the tensor, `change` sees the axes of sequences and steps first.
+    """
     changes = {}
     for field in fields(value):
         item = getattr(value, field.name)
         if isinstance(item, Tensor):
-            changes[field.name] = change(item)
+            first = 2 if field.name == "hidden_LBTH" else 0
+            changes[field.name] = change(item.movedim(0, first)).movedim(first, 0)
         elif isinstance(item, TopEntries | Batch | StudentSignal | TeacherSignal):
             changes[field.name] = rebuilt(item, change)
     return replace(value, **changes)
