@@ -124,8 +124,11 @@ def _resolve_objective(layers: Sequence[Layer], preset: str | None) -> _Objectiv
                 origins[key] = layer.origin
     chosen = f"preset {preset or DEFAULT_PRESET}"
     below = _preset(str(terms[0].get("name", "")), preset)
-    own = below.pop("objective", {})
+    own, beside = below.pop("objective", {}), below.pop("beside", ())
     origins |= {f"objective.0.{key}": chosen for key in own if key not in terms[0]}
+    if len(terms) == 1:  # whoever names more has made the mix
+        terms = (*terms, *beside)
+        origins |= dict.fromkeys(_flat_terms(({}, *beside)), chosen)
     terms = (merge(own, terms[0]), *terms[1:])
     return _Objective(
         terms=tuple(dict(term) for term in objectives.to_tables(objectives.terms(terms))),

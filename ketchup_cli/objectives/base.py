@@ -39,7 +39,8 @@ class Objective(ABC):
     gradients to the student only, and leaves its inputs as they are.
 
     `presets` holds settings of `ketchup distill` that go with the objective, by preset; the user's
-    own win over them. The table `objective` inside a preset sets fields of the objective itself.
+    own win over them. The table `objective` inside a preset sets fields of the objective itself, the
+    list `beside` holds further terms of the loss, for where the user names no mix.
 
     Example: `Nll(label_smoothing=0.1)(inputs)` is a `TokenLoss`.
     """

@@ -106,6 +106,24 @@ def test_set_wins_over_the_preset_inside_the_objective():
     assert found.origins["objective.0.value"] == "preset paper"
 
 
+def test_a_preset_may_bring_further_terms():
+    found = settings("distill", "objective.name=layer_match", preset="paper")
+
+    terms = {term["name"]: term["weight"] for term in found.table["objective"]}
+    assert terms == {"layer_match": 3.0, "nll": 1.0, "kl": 1.0}
+    assert found.origins["objective.1.name"] == "preset paper"
+
+
+def test_terms_of_a_preset_give_way_to_a_mix_of_one_s_own():
+    toml = {"objective": [{"name": "layer_match"}, {"name": "nll", "weight": 0.5}]}
+
+    found = settings("distill", toml=toml, preset="paper")
+
+    terms = {term["name"]: term["weight"] for term in found.table["objective"]}
+    assert terms == {"layer_match": 3.0, "nll": 0.5}
+    assert found.origins["objective.1.name"] != "preset paper"
+
+
 def test_an_unknown_preset_is_refused_with_the_known_ones():
     with pytest.raises(SpecError, match="`papr` is not a preset of ketchup; nearest: `paper`"):
         settings("distill", preset="papr")
