@@ -136,6 +136,8 @@ class TrainingSpec(Spec, frozen=True, kw_only=True):
     """Decides order, dropout and samples."""
     split: str = "train"
     """Split trained on."""
+    examples: Natural = 0
+    """First examples of the split that are used; 0 uses all."""
     updates: Count = 2000
     """Optimiser steps."""
     tokens_per_batch: Count = 2000

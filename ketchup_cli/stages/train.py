@@ -14,7 +14,7 @@ from ketchup_cli.store.find import Input
 
 def plan(spec: TrainSpec, inputs: Mapping[str, Input]) -> tuple[tuple[str, str], ...]:
     """Return the plan's lines."""
-    examples = corpora.read_split(inputs["corpus"].path, spec.split)
+    examples = corpora.read_split(inputs["corpus"].path, spec.split)[: spec.examples or None]
     batch = f"batches of {spec.tokens_per_batch:,} tokens"
     validation = spec.validation
     return (
@@ -53,7 +53,7 @@ def run(
         precision=spec.precision,
         dropout=spec.dropout,
     )
-    examples = corpora.read_split(inputs["corpus"].path, spec.split)
+    examples = corpora.read_split(inputs["corpus"].path, spec.split)[: spec.examples or None]
     encoded = reference_rows(policy, examples, training.limits(spec))
     training.note_encoded(encoded, reporter, what="rows")
     dev = training.dev_set(policy, spec, inputs["corpus"].path, reporter=reporter)

@@ -139,6 +139,14 @@ def test_a_run_that_was_killed_makes_the_same_bytes_as_a_straight_one(tmp_path: 
     assert resumed.digest == straight.digest
 
 
+def test_only_the_first_examples_are_trained_on_when_asked(tmp_path: Path) -> None:
+    given, spec, reporter = make_inputs(tmp_path), make_spec(examples=5), tiny.SilentReporter()
+    tiny.run_stage(Store.open(tmp_path / "runs"), "train", spec, given, reporter=reporter)
+
+    assert dict(reporter.notes)["rows"].startswith("5 rows")
+    assert dict(train.plan(spec, given))["plan"].endswith("5 examples")
+
+
 def test_the_plan_tells_loss_size_and_judge(tmp_path: Path) -> None:
     lines = dict(train.plan(make_spec(), make_inputs(tmp_path)))
 
