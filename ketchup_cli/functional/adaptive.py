@@ -30,9 +30,9 @@ def adaptive_kl(
         w = g_head / (g_head + g_tail),         w = 1/2 where p = q
         w KL(p || q) + (1 - w) KL(q || p),      no gradient through w
 
-    The head is that of `head_entries`. From a truncated teacher (`bucket`) the last entry is the mass of
-    all others: it belongs to the tail, or to the head where the kept entries do not reach mu. The
-    gap of the tail is then a lower bound, and so are both divergences.
+    The head is that of `head_entries`. From a truncated teacher (`bucket`) the last entry is the
+    mass of all others: it belongs to the tail, or to the head where the kept entries do not reach
+    mu. The gap of the tail is then a lower bound, and so are both divergences.
 
     Args:
         p_logits_BTV: [B, T, V] teacher logits.

@@ -7,8 +7,8 @@ Gradients flow into both sides, through the mixture too; weights of a mixture ca
 import math
 from typing import Literal
 
-import torch
 from torch import Tensor
+from torch.nn.functional import logsigmoid
 
 from ketchup_cli.functional.checks import check_shapes
 from ketchup_cli.functional.divergences import kl, reverse_kl
@@ -155,8 +155,8 @@ def kl_to_mixture(
     logq_BTV = tempered(q_logits_BTV, temperature).log_softmax(dim=-1)
     odds_BT1 = log_odds_BT.detach()[..., None].to(logp_BTV.dtype)
     # not the logarithm of a sigmoid, which rounds to 0 and to 1
-    logw_BT1 = torch.nn.functional.logsigmoid(odds_BT1)
-    logm_BTV = (logp_BTV + logw_BT1).logaddexp(logq_BTV + logw_BT1 - odds_BT1)
+    of_p_BT1, of_q_BT1 = logsigmoid(odds_BT1), logsigmoid(-odds_BT1)
+    logm_BTV = (logp_BTV + of_p_BT1).logaddexp(logq_BTV + of_q_BT1)
     return _from(logp_BTV if side == "teacher" else logq_BTV, logm_BTV)
 
 

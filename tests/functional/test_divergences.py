@@ -145,6 +145,40 @@ def test_the_gradient_of_kl_is_student_less_teacher():
     torch.testing.assert_close(q_BTV.grad, q_BTV.softmax(-1).detach() - p_BTV.softmax(-1))
 
 
+@pytest.mark.parametrize("temperature", [1.0, 2.5])
+def test_the_energy_is_that_of_a_slow_loop(temperature):
+    p_BTV, q_BTV = pair(1, 2, 5)
+
+    slow = [
+        -sum(
+            b * math.log(a)
+            for a, b in zip(softmax(p, temperature), softmax(q, temperature), strict=True)
+        )
+        for p, q in zip(p_BTV[0].tolist(), q_BTV[0].tolist(), strict=True)
+    ]
+    actual_BT = F.engine(p_BTV, q_BTV, temperature=temperature)
+    torch.testing.assert_close(actual_BT, torch.tensor([slow], dtype=torch.float64))
+
+
+def test_the_energy_is_reverse_kl_with_the_student_s_entropy():
+    p_BTV, q_BTV = pair(5, 4, 6)
+
+    expected_BT = F.reverse_kl(p_BTV, q_BTV) + F.entropy(q_BTV)
+
+    torch.testing.assert_close(F.engine(p_BTV, q_BTV), expected_BT)
+
+
+def test_the_energy_is_finite_at_extreme_logits():
+    p_BTV, q_BTV = pair(2, 3, 5)
+    q_BTV = (1e4 * q_BTV).float().requires_grad_()
+
+    energy_BT = F.engine((-1e4 * p_BTV).float(), q_BTV)
+    energy_BT.sum().backward()
+
+    assert energy_BT.isfinite().all()
+    assert q_BTV.grad.isfinite().all()
+
+
 class Sequences:
     """Two policies of the enumerated task and their divergences over whole completions."""
 
