@@ -203,6 +203,8 @@ class GenerateSpec(Spec, frozen=True, kw_only=True):
 
     split: str = "test"
     """Split whose prompts are answered."""
+    examples: Natural = 0
+    """First examples of the split that are used; 0 uses all."""
     decoding: DecodingSpec = DecodingSpec()
     seed: int = 0
     """Decides the samples."""
