@@ -17,7 +17,8 @@ later tokens add to it, F_t = g_t - q_t, is left to the sample:
     L_t = -sum_a pi(a|s_t) [q(s_t, a) / scale] - [(F_t - b_t) / scale] log pi(a_t|s_t) - entropy * H
 
 The same gradient in expectation; for K beyond the end nothing of it depends on the tokens drawn but
-the states they lead to.
+the states they lead to. Its variance is lower for a large K, and mostly for a small one; not always
+for K = 1, where a token's own part may happen to cancel some of the noise of what follows.
 
 Source: Fan et al. 2025, arXiv 2504.19024. Differs by default: the softmax value, the student's own
 expectation as baseline, weights of unit size. The exact form is ours. The presets `paper` and `released` give the paper's

@@ -2,7 +2,8 @@ from dataclasses import replace
 
 import pytest
 import torch
-from objective_inputs import make_inputs, student_signal, teacher_signal
+from enumerated import expected_gradient
+from objective_inputs import make_inputs
 from tabular import TabularTeacher
 
 from ketchup_cli import functional as F
@@ -13,28 +14,6 @@ from ketchup_cli.signals import Batch, Inputs, StudentSignal, TeacherSignal
 PLAIN = {"value": "max", "form": "q", "baseline": "none", "normalise": "none", "clip": 0.0}
 KS = [1, 2, 3, 4]
 STATE_BASELINES = ["teacher-mean", "expected"]
-
-
-def enumerated_gradient(objective, task, student_SV):
-    """Return the exact expectation of the loss's gradient over all completions, [S, V]."""
-    student_SV = student_SV.detach().requires_grad_()
-    batch = Batch(
-        ids=tuple(map(str, range(len(task.completions)))),
-        prompt_BS=task.tokens_NT[:, :1],
-        prompt_mask_BS=task.mask_NT[:, :1],
-        tokens_BT=task.tokens_NT,
-        mask_BT=task.mask_NT,
-        source="student",
-    )
-    logits_NTV = task.at(student_SV)
-    inputs = Inputs(
-        batch=batch,
-        student=student_signal(logits_NTV, batch),
-        teacher=teacher_signal(task.at(task.logits_SV), batch, student_BTV=logits_NTV, top=1),
-    )
-    loss_NT = F.zero_padding(objective(inputs).loss_BT, task.mask_NT)
-    expected = (task.probabilities(student_SV).detach() * loss_NT.sum(1)).sum()
-    return torch.autograd.grad(expected, student_SV)[0]
 
 
 @pytest.fixture
@@ -125,7 +104,7 @@ def test_the_expected_gradient_is_that_of_the_returns(task, student, k):
 
     returns_NT = F.k_step_returns(q_NT, v_NT, task.mask_NT, k=k)
     torch.testing.assert_close(
-        enumerated_gradient(objective, task, student),
+        expected_gradient(objective, task, student),
         -task.expected_gradient(student, returns_NT),
     )
 
@@ -133,17 +112,17 @@ def test_the_expected_gradient_is_that_of_the_returns(task, student, k):
 @pytest.mark.parametrize("baseline", STATE_BASELINES)
 @pytest.mark.parametrize("k", KS)
 def test_a_baseline_of_the_state_leaves_the_expected_gradient(task, student, k, baseline):
-    plain_SV = enumerated_gradient(Ketchup(**PLAIN, k=k), task, student)
+    plain_SV = expected_gradient(Ketchup(**PLAIN, k=k), task, student)
     based = Ketchup(**{**PLAIN, "baseline": baseline}, k=k)
 
-    torch.testing.assert_close(enumerated_gradient(based, task, student), plain_SV)
+    torch.testing.assert_close(expected_gradient(based, task, student), plain_SV)
 
 
 @pytest.mark.parametrize("value", ["max", "softmax", "lse"])
 @pytest.mark.parametrize("k", KS)
 def test_both_forms_have_the_same_expected_gradient(task, student, k, value):
     of_form = {
-        form: enumerated_gradient(
+        form: expected_gradient(
             Ketchup(**{**PLAIN, "form": form, "value": value}, k=k), task, student
         )
         for form in ("q", "adv")
@@ -161,7 +140,7 @@ def test_beyond_the_end_with_entropy_one_it_is_the_token_reverse_kl(task, studen
         return (visited_S * F.reverse_kl(task.logits_SV[None], policy_SV[None])[0]).sum()
 
     torch.testing.assert_close(
-        enumerated_gradient(objective, task, student), task.gradient_of(reverse_kl, student)
+        expected_gradient(objective, task, student), task.gradient_of(reverse_kl, student)
     )
 
 
@@ -221,7 +200,7 @@ def climbed(objective, task, student, *, steps):
     student = student.clone().requires_grad_()
     optimizer = torch.optim.Adam([student], lr=0.2)
     for _ in range(steps):
-        student.grad = enumerated_gradient(objective, task, student)
+        student.grad = expected_gradient(objective, task, student)
         optimizer.step()
     return student.detach()
 
