@@ -28,9 +28,9 @@ CPU_CHUNK_BYTES, CPU_CHUNK_TOKENS = 1 << 24, 128
 """On a CPU a chunk need not be larger than the first, unless it would hold fewer tokens than the
 second: a matrix product gains nothing from more rows, and what is small stays near the core."""
 
-CACHE_BYTES = 1 << 20
-"""Logits reduced at once on a CPU: a block that stays in the core's own cache is read and written
-several times at a fraction of what main memory costs."""
+CACHE_BYTES = 1 << 22
+"""Logits reduced at once on a CPU: what is read and written several times should stay near the
+cores, and still give each of them rows enough to be worth waking; measured."""
 
 BLOCKS_PER_CHUNK = 4
 """Least number of blocks in a chunk: what is computed from a block (its exponentials, the student's
