@@ -95,6 +95,7 @@ def teacher_signal(
         student_expected_BT=F.expectation(flat_NV, student_BTV.detach().flatten(0, 1)).view(shape),
         top=TopEntries(ids_BTM=ids, gaps_BTM=gaps, tail_BT=tail[..., 0]),
         dense=rows_of(logits_BTV, batch) if needs and needs.teacher == "dense" else None,
+        own_BTV=logits_BTV if needs and needs.trainable_teacher else None,
         hidden_LBTH=states_of(logits_BTV, SIZES.teacher_layers),
     )
 

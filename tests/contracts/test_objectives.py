@@ -17,7 +17,7 @@ from objective_inputs import (
 
 from ketchup_cli import functional as F
 from ketchup_cli import objectives
-from ketchup_cli.signals import DETAIL_ORDER, Inputs
+from ketchup_cli.signals import DETAIL_ORDER, BatchLoss, Inputs, SequenceLoss, TokenLoss
 
 EXTREMES = (-1e4, 1e4)
 
@@ -54,6 +54,13 @@ def built(table):
 def inputs_of(objective, *, dtype=torch.float64, **logits):
     inputs = make_inputs(needs=objective.needs, dtype=dtype, **logits)
     return replace(inputs, parts=parts_of(objective, dtype=dtype))
+
+
+def numbers_of(loss, mask_BT=None):
+    """Return the unreduced loss, whatever it is a loss of, padding zeroed where a mask is given."""
+    if isinstance(loss, TokenLoss):
+        return loss.loss_BT if mask_BT is None else F.zero_padding(loss.loss_BT, mask_BT)
+    return loss.loss_B if isinstance(loss, SequenceLoss) else loss.loss
 
 
 def loss_of(objective, inputs):
@@ -124,8 +131,10 @@ def test_the_loss_has_the_shape_it_says_and_is_at_least_float32(table):
 
     loss = objective(inputs)
 
-    assert loss.loss_BT.shape == inputs.batch.mask_BT.shape
-    assert loss.loss_BT.dtype == torch.float32
+    shape = inputs.batch.mask_BT.shape
+    wanted = {TokenLoss: shape, SequenceLoss: shape[:1], BatchLoss: ()}[type(loss)]
+    assert numbers_of(loss).shape == wanted
+    assert numbers_of(loss).dtype == torch.float32
 
 
 @every_objective
@@ -141,7 +150,7 @@ def test_metrics_are_detached_and_shaped_like_tokens_sequences_or_a_number(table
 
 
 @every_objective
-def test_gradients_reach_the_student_only(table):
+def test_gradients_reach_the_student_and_a_teacher_that_learns_only(table):
     objective = built(table)
     leaves = differentiable(inputs_of(objective))
 
@@ -149,7 +158,12 @@ def test_gradients_reach_the_student_only(table):
 
     reached = {name for name, x in tensors_of(leaves).items() if x.grad is not None}
     assert reached
-    assert reached <= {"student.logits_BTV", "student.logp_taken_BT", "student.hidden_LBTH"}
+    learning = {"teacher.own_BTV"} if objective.needs.trainable_teacher else set()
+    assert reached <= learning | {
+        "student.logits_BTV",
+        "student.logp_taken_BT",
+        "student.hidden_LBTH",
+    }
 
 
 @every_objective
@@ -203,13 +217,10 @@ def test_the_order_of_the_batch_only_reorders_the_loss(table):
     inputs = inputs_of(objective)
     order_B = torch.tensor([2, 0, 3, 1])
 
-    shuffled = objective(reordered(inputs, order_B)).loss_BT
-
     mask_BT = inputs.batch.mask_BT
-    torch.testing.assert_close(
-        F.zero_padding(shuffled, mask_BT[order_B]),
-        F.zero_padding(objective(inputs).loss_BT, mask_BT)[order_B],
-    )
+    shuffled = numbers_of(objective(reordered(inputs, order_B)), mask_BT[order_B])
+    wanted = numbers_of(objective(inputs), mask_BT)
+    torch.testing.assert_close(shuffled, wanted[order_B] if wanted.ndim else wanted)
 
 
 class Tripwire:
@@ -236,6 +247,8 @@ def allowed_of_teacher(needs):
         allowed |= {"top", "dense"}
     if needs.student_expected:
         allowed.add("student_expected_BT")
+    if needs.trainable_teacher:
+        allowed.add("own_BTV")
     return allowed | ({"hidden_LBTH"} if needs.hidden else set())
 
 
@@ -254,7 +267,7 @@ def test_nothing_is_read_that_was_not_asked_for(table):
         parts=inputs.parts,
     )
 
-    assert objective(guarded).loss_BT.isfinite().all()
+    assert numbers_of(objective(guarded)).isfinite().all()
 
 
 @every_objective
