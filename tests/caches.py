@@ -7,15 +7,18 @@ from typing import Any
 import msgspec
 import tiny
 import torch
-from safetensors.torch import load_file
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
 from ketchup_cli.corpora import read_split
-from ketchup_cli.models.encode import Limits, Row
+from ketchup_cli.models.cached_teacher import CachedTeacher
+from ketchup_cli.models.encode import Limits, Row, collate
 from ketchup_cli.models.load import load_policy
 from ketchup_cli.models.policy import Policy
 from ketchup_cli.models.sources import reference_rows
 from ketchup_cli.records import Example, Generation
 from ketchup_cli.reporting import Reporter, SilentProgress, SilentReporter
+from ketchup_cli.signals import Batch, Needs, TeacherSignal
 from ketchup_cli.spec import to_table
 from ketchup_cli.specs import CacheTeacherSpec
 from ketchup_cli.stages import cache_teacher
@@ -96,6 +99,27 @@ def shard_tensors(artifact: Artifact) -> list[dict[str, torch.Tensor]]:
 def report_of(artifact: Artifact) -> dict[str, Any]:
     report: dict[str, Any] = json.loads((artifact.path / "report.json").read_text())
     return report
+
+
+def batch_of(policy: Policy, inputs: dict[str, Input], numbers: tuple[int, ...]) -> Batch:
+    """Return some rows of the corpus as a batch."""
+    rows = rows_of(policy, inputs["corpus"].path)
+    return collate([rows[number] for number in numbers], pad_id=policy.pad_id, source="data")
+
+
+def read(artifact: Artifact, batch: Batch, needs: Needs) -> TeacherSignal:
+    """Return what a cache says about a batch."""
+    return CachedTeacher(artifact.path, name="kept").signal(batch, needs)
+
+
+def spoil(path: Path, column: str, value: int) -> None:
+    """Replace the first number of a tensor in a finished file."""
+    with safe_open(path, framework="pt") as file:
+        metadata = file.metadata()
+    tensors = load_file(path)
+    tensors[column][0] = value
+    path.chmod(0o644)
+    save_file(tensors, path, metadata=metadata)
 
 
 class Stopped(Exception):

@@ -1,3 +1,4 @@
+import hashlib
 import json
 import struct
 from collections.abc import Sequence
@@ -102,6 +103,13 @@ def test_rows_keep_their_positions_and_prompts(tmp_path: Path) -> None:
 )
 def test_the_order_of_batches_does_not_change_a_byte(order: Sequence[Sequence[int]]) -> None:
     assert filled(order).to_bytes() == filled().to_bytes()
+
+
+def test_a_cache_without_anything_newer_keeps_the_bytes_of_format_1() -> None:
+    # taken from the version that knew no other format; caches on disk look like this
+    known = "5bca4fc2dbd38f5f93b1282f57cfaa1a35427efad4183e7e6e6b178f8cdc1919"
+
+    assert hashlib.sha256(filled().to_bytes()).hexdigest() == known
 
 
 def test_the_metadata_is_one_key() -> None:

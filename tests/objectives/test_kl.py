@@ -88,3 +88,39 @@ def test_a_teacher_without_entries_is_refused():
 
 def test_the_temperature_is_part_of_the_needs():
     assert Kl(temperature=2.0).needs.temperature == 2.0
+
+
+def drawn_inputs(objective):
+    """Return inputs whose teacher is known by five draws a step, and those draws."""
+    inputs = make_inputs(teacher_BTV=TEACHER_BTV, needs=objective.needs)
+    flat_NV = TEACHER_BTV.flatten(0, 1)
+    u_NG = torch.rand(len(flat_NV), 5, generator=torch.Generator().manual_seed(0))
+    found = F.sampled_entries(flat_NV, u_NG, temperature=objective.temperature)
+    ids_BTM, counts_BTM = (x.unflatten(0, inputs.batch.mask_BT.shape) for x in found)
+    top = replace(
+        inputs.teacher.top,
+        ids_BTM=ids_BTM,
+        gaps_BTM=torch.full_like(ids_BTM, torch.nan, dtype=torch.float64),
+        weights_BTM=counts_BTM / 5,
+    )
+    return replace(inputs, teacher=replace(inputs.teacher, top=top, dense=None)), top
+
+
+@pytest.mark.parametrize("temperature", [1.0, 2.0])
+def test_from_draws_the_loss_is_the_estimate(temperature):
+    objective = Kl(temperature=temperature)
+    inputs, top = drawn_inputs(objective)
+
+    teacher = inputs.teacher
+    estimate_BT = F.kl_sampled(
+        top,
+        inputs.student.logits_BTV,
+        lse_BT=teacher.lse_BT,
+        expected_BT=teacher.expected_BT,
+        temperature=temperature,
+    )
+    torch.testing.assert_close(objective(inputs).loss_BT, temperature**2 * estimate_BT)
+
+
+def test_draws_do_where_the_largest_entries_are_asked_for():
+    assert Kl().needs.sampled
