@@ -209,6 +209,8 @@ class Needs:
     """Whether `TeacherSignal.own_BTV` is read; it takes a live teacher with a trainable part."""
     sampled: bool = False
     """Whether drawn entries do where the largest are asked for."""
+    statistics: bool = False
+    """Whether statistics are read beside the entries that are asked for."""
     temperature: float = 1.0
 
     @property
@@ -228,6 +230,7 @@ class Needs:
             hidden=self.hidden or other.hidden,
             reference=self.reference or other.reference,
             trainable_teacher=self.trainable_teacher or other.trainable_teacher,
+            statistics=self.statistics or other.statistics,
             sampled=all(n.sampled for n in (self, other) if n.teacher in {"top", "dense"}),
             temperature=asked.pop() if asked else self.temperature,
         )

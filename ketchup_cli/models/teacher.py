@@ -96,7 +96,7 @@ def check_offers(
 
 def _check_detail(needs: Needs, offers: Offers, teacher: str) -> None:
     """Refuse a teacher that knows less of its distributions than is asked for."""
-    if needs.teacher == "stats" and not offers.statistics:
+    if (needs.teacher == "stats" or needs.statistics) and not offers.statistics:
         raise MismatchError(
             f"{teacher} was imported and knows log-probabilities of its entries only; the objective"
             " asks statistics",

@@ -28,6 +28,16 @@ if TYPE_CHECKING:
 Tail = Literal["bucket", "renormalise"]
 """What the mass outside a truncated teacher's entries is taken for: one more token, or nothing."""
 
+LIVE_SAMPLES: Mapping[str, Any] = {
+    "updates": 400,
+    "dropout": 0.0,
+    "checkpoint_every": 50,
+    "optimizer": {"learning_rate": 1e-4, "warmup": 20},
+    "rollout": {"prompts": 96, "samples": 1},
+    "validation": {"every": 50},
+}
+"""Settings that go with a divergence on completions the student writes while it learns."""
+
 Given = TypeVar("Given")
 
 

@@ -260,7 +260,9 @@ def test_nothing_is_read_that_was_not_asked_for(table):
     student = {"logits_BTV", "logp_taken_BT"} | ({"hidden_LBTH"} if needs.hidden else set())
     teacher = Tripwire(inputs.teacher, allowed_of_teacher(needs))
     guarded = Inputs(
-        batch=Tripwire(inputs.batch, {"tokens_BT", "mask_BT", "behaviour_logp_BT", "group_B"}),
+        batch=Tripwire(
+            inputs.batch, {"tokens_BT", "mask_BT", "source", "behaviour_logp_BT", "group_B"}
+        ),
         student=Tripwire(inputs.student, student),
         teacher=teacher if needs.any_teacher else None,
         reference=Tripwire(inputs.student, student if needs.reference else set()),

@@ -1,0 +1,58 @@
+"""Skew forward KL: the teacher against a mixture with a little of itself, so bounded.
+
+    L_t = KL(p(.|s_t) || a p(.|s_t) + (1 - a) pi(.|s_t)),   both softened by the temperature
+
+At most -log a, however little the student gives to a token the teacher expects, and at most
+(1 - a) KL(p || pi): no single state can decide the loss of a batch.
+
+Source: Ko et al. 2024, arXiv 2402.03898. Differs: the teacher's entropy, a constant,
+is part of the value, which is 0 for equals.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import ClassVar, final
+
+from ketchup_cli import functional as F
+from ketchup_cli.objectives.base import Objective, check_range, compare
+from ketchup_cli.signals import Inputs, Needs, TokenLoss
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SkewKl(Objective):
+    """Skew KL from the teacher, dense or truncated."""
+
+    alpha: float = 0.1
+    """Share of the teacher in the mixture; 0 is forward KL."""
+    temperature: float = 1.0
+    """Both sets of logits are divided by it; the loss is not multiplied by its square."""
+
+    fits: ClassVar[Mapping[str, str]] = {
+        "dense": "exact",
+        "hidden": "exact to the precision of the stored states",
+        "top": "short by at most p_tail log(1 + q_tail (1 - alpha) / (p_tail alpha)), with both tails'"
+        " masses; at alpha 0 as kl",
+    }
+
+    def __post_init__(self) -> None:
+        check_range("alpha", self.alpha, low=0.0, high=0.99)
+        check_range("temperature", self.temperature, low=0.01)
+
+    @property
+    def needs(self) -> Needs:
+        """Return the teacher's top entries on anyone's completions."""
+        return Needs(
+            prefixes=("data", "teacher", "student"),
+            teacher="top",
+            temperature=self.temperature,
+        )
+
+    def __call__(self, inputs: Inputs) -> TokenLoss:
+        """Return the divergence of every step."""
+        measure = partial(F.skew_kl, alpha=self.alpha)
+        (skew_BT,) = compare(inputs, measure, temperature=self.temperature)
+        return TokenLoss(loss_BT=skew_BT, metrics={"skew_kl": skew_BT.detach()})
