@@ -127,6 +127,21 @@ class RolloutSpec(Spec, frozen=True, kw_only=True):
     """What becomes of a cut completion: left out, or its last token taken as the end."""
     reuse: Count = 1
     """Updates taken on the same completions."""
+    teacher_share: Share = 0.0
+    """Share of the teacher in the mixture every token is drawn from; 0 asks the student alone."""
+
+
+class ReplaySpec(Spec, frozen=True, kw_only=True):
+    """Turns between data and the student's own completions, which are kept to be used again."""
+
+    capacity: Natural = 0
+    """Completions of the student that are kept; 0 keeps none and takes no turns."""
+    share: Share = 0.5
+    """Probability, at the start, that an update learns from the student's completions."""
+    step: Share = 0.1
+    """How much the share rises when the dev loss has risen."""
+    tolerance: NonNegative = 0.1
+    """Rise of the dev loss since the last validation that counts (nats a token)."""
 
 
 class TrainingSpec(Spec, frozen=True, kw_only=True):
