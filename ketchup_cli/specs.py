@@ -18,6 +18,7 @@ from ketchup_cli.spec_parts import (
     NonNegative,
     OptimizerSpec,
     Positive,
+    ReplaySpec,
     RolloutSpec,
     Share,
     TokenizerSpec,
@@ -36,6 +37,7 @@ __all__ = [
     "LabSpec",
     "NewModelSpec",
     "OptimizerSpec",
+    "ReplaySpec",
     "RolloutSpec",
     "ScoreSpec",
     "SeqkdSpec",
@@ -193,6 +195,7 @@ class DistillSpec(TrainingSpec, frozen=True, kw_only=True):
     teacher: Literal["auto", "live", "cache"] = "auto"
     """auto reads a cache where one is at hand and can serve the objective."""
     rollout: RolloutSpec = RolloutSpec()
+    replay: ReplaySpec = ReplaySpec()
     chunk_tokens: Count = 512
     """Tokens whose teacher logits over the vocabulary exist at once."""
 
@@ -304,3 +307,29 @@ class LabSpec(Spec, frozen=True, kw_only=True):
     """Where both models run."""
     precision: Literal["float32", "bfloat16"] = "float32"
     """Type of the matrix products of both models."""
+
+
+@final
+class AnglesSpec(Spec, frozen=True, kw_only=True):
+    """See under which angles a student's states see the layers of its teacher."""
+
+    split: str = "dev"
+    """Split whose references both models read."""
+    examples: Natural = 200
+    """First examples of the split that are used; 0 uses all."""
+    anchor: Count = 1
+    """Layer of the teacher, counted from 1, to which the angles of all others are taken."""
+    bins: Annotated[int, Meta(ge=2, le=1000)] = 40
+    """Bins of a histogram, from a cosine of -1 to one of 1."""
+    tokens_per_batch: Count = 4000
+    """Padded prompt and completion tokens in one forward pass."""
+    max_prompt_tokens: Count = 512
+    """Longest prompt."""
+    max_completion_tokens: Count = 256
+    """Longest completion, its end token included."""
+    too_long: TooLong = "error"
+    """What becomes of a longer one: error, truncate or skip; counted either way."""
+    device: Device = "auto"
+    """Where both models run."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """Type of the models' matrix products."""

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ketchup_cli import corpora, objectives
+from ketchup_cli.errors import SpecError
 from ketchup_cli.objectives import Term
 from ketchup_cli.reporting import Reporter
 from ketchup_cli.signals import Prefixes
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from ketchup_cli.models.teacher import LiveTeacher, Teacher
     from ketchup_cli.records import Example
     from ketchup_cli.train.data import Source
+    from ketchup_cli.train.replay import Replay
 
 PSEUDO_TARGETS = "pseudo-targets.jsonl"
 
@@ -115,6 +117,7 @@ def run(
             accelerator=accelerator,
             extras=extras_of(parts),
             parts=parts,
+            replay=_replay(spec, terms, student=student, processes=accelerator.num_processes),
             reuse=spec.rollout.reuse,
         ),
         build,
@@ -184,6 +187,39 @@ def _sources(
                 source=prefixes,
             )
     return sources
+
+
+def _replay(
+    spec: DistillSpec, terms: Sequence[Term], *, student: Policy, processes: int
+) -> Replay | None:
+    """Return what takes turns between data and the student's completions, if it is asked for.
+
+    Raises:
+        SpecError: there is nothing to take turns between, or it cannot be done.
+    """
+    from ketchup_cli.train.replay import Replay
+
+    if not spec.replay.capacity:
+        return None
+    sources = {term.prefixes for term in terms}
+    if "student" not in sources or len(sources) > 2:
+        raise SpecError(
+            "a replay takes turns between the student's completions and at most one other source;"
+            f" the objective learns from {', '.join(sorted(sources))}",
+            hint="--preset distillm, or --set replay.capacity=0",
+        )
+    if spec.rollout.reuse > 1 or processes > 1:
+        raise SpecError(
+            "a replay keeps completions itself, in one process",
+            hint="--set rollout.reuse=1, one process, or --set replay.capacity=0",
+        )
+    return Replay(
+        spec.replay,
+        batch=spec.rollout.prompts * spec.rollout.samples,
+        updates=spec.updates,
+        seed=spec.seed,
+        pad_id=student.pad_id,
+    )
 
 
 def _encoded(

@@ -109,7 +109,11 @@ def _streams(run: Run, update: int) -> dict[Prefixes, Iterator[Batch]]:
     world, rank = run.accelerator.num_processes, run.accelerator.process_index
     per_batch = run.spec.accumulate * world
     return {
-        name: source.batches(update // run.uses(name) * per_batch + rank, world)
+        name: source.batches(
+            (update // run.uses(name) * per_batch if run.replay is None else run.replay.taken(name))
+            + rank,
+            world,
+        )
         for name, source in run.sources.items()
     }
 
@@ -118,6 +122,11 @@ def _collect(
     run: Run, state: State, streams: Mapping[Prefixes, Iterator[Batch]], collected: Collected
 ) -> None:
     """Replace the batches that had all their updates by the next ones, sampled ones included."""
+    if run.replay is not None:
+        name = run.replay.turn(state.update, tuple(streams))
+        batches = run.replay.batches(state.update, name, streams[name])
+        collected.batches = {name: list(itertools.islice(batches, run.spec.accumulate))}
+        return
     for name, stream in streams.items():
         if _due(run.uses(name), state.update):
             for place in [place for place in collected.signals if place[0] == name]:
@@ -271,7 +280,8 @@ def _tell(
     """Log the update, and show the few figures one watches."""
     tokens = sum(value for name, value in figures.items() if name.endswith("_tokens"))
     speed = {"tokens_per_s": tokens / max(seconds, 1e-9)}
-    run.log.write({"update": state.update, **figures, **speed})
+    turns = run.replay.figures() if run.replay is not None else {}
+    run.log.write({"update": state.update, **figures, **turns, **speed})
     if GAIN in figures:
         state.gains.append(figures[GAIN])
     shown = [f"loss {figures['loss']:.3f}"] if "loss" in figures else []
@@ -303,6 +313,8 @@ def _validate(run: Run, state: State) -> None:
     state.gains.clear()
     if state.watch.improves(metric):
         keep_best(run, state.update)
+    if run.replay is not None:
+        run.replay.observe(figures["loss"])
     state.ended = state.watch.observe(state.update, metric, gain=gain)
     state.validations.append({"update": state.update, **figures})
     run.log.write({"event": "validation", "update": state.update, **figures})

@@ -20,6 +20,7 @@ from ketchup_cli.train.data import Source
 from ketchup_cli.train.extras import Extra, Place, restore_all, tensors_of
 from ketchup_cli.train.metrics import MetricsLog
 from ketchup_cli.train.optim import build_optimizer, optimizer_tensors, restore_optimizer
+from ketchup_cli.train.replay import Replay
 from ketchup_cli.train.resume import Checkpoints
 from ketchup_cli.train.stopping import Ended, Watch
 
@@ -44,6 +45,8 @@ class Run:
     """What learns beside the student, those of `parts` included."""
     parts: Mapping[Place, nn.ParameterDict] = field(default_factory=dict)
     """Learnable tensors of the objectives, by term."""
+    replay: Replay | None = None
+    """Takes turns between the sources, where it is asked for."""
     reuse: int = 1
     """Updates taken on the same completions of the student; data is read afresh every time."""
 
@@ -99,6 +102,8 @@ def start(run: Run) -> State:
     weights = _under("weights/", found.tensors)
     run.policy.model.load_state_dict(weights, strict=False)
     restore_all(run.extras, found.tensors)
+    if run.replay is not None:
+        run.replay.restore(found.facts["replay"], _under("replay/", found.tensors))
     restore_optimizer(state.optimizer, _under("optimizer/", found.tensors))
     state.update = found.update
     state.watch.restore(found.facts["watch"])
@@ -143,4 +148,7 @@ def save(run: Run, state: State) -> None:
         "validations": state.validations,
         "ended": state.ended,
     }
+    if run.replay is not None:
+        facts["replay"] = run.replay.facts()
+        tensors |= {f"replay/{name}": value for name, value in run.replay.tensors().items()}
     run.checkpoints.save(state.update, tensors, facts)
