@@ -30,8 +30,8 @@ from ketchup_cli.signals import Inputs, Needs, TokenLoss
 if TYPE_CHECKING:
     from torch import Tensor
 
-_ROUNDING = 1e-6
-"""Of a tail's mass in float32: equal entries may reach mu exactly."""
+_ROUNDING = 1e-3
+"""Of a tail's mass, from a log-sum-exp in float32: equal entries may reach mu exactly."""
 
 
 @final
