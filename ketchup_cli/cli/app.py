@@ -40,6 +40,7 @@ STAGE_COMMANDS: Commands = tuple(
         ("cache-teacher", stages.cache_teacher),
         ("seqkd", stages.seqkd),
         ("distill", stages.distill),
+        ("lab", stages.lab),
         ("generate", stages.generate),
         ("score", stages.score),
     )

@@ -17,6 +17,7 @@ EXAMPLES: Mapping[str, str] = {
     "cache-teacher": "ketchup cache-teacher",
     "seqkd": "ketchup seqkd",
     "distill": "ketchup distill --k 4",
+    "lab": "ketchup lab --student kl-student --set batches=16",
     "generate": "ketchup generate --model kl-student --split test",
     "score": "ketchup score --generations kl-student-test",
 }
@@ -30,6 +31,7 @@ _NEXT: Mapping[str, str] = {
     "cache-teacher": "ketchup distill --objective kl",
     "seqkd": "ketchup distill --objective nll --pseudo-targets {name}",
     "distill": "ketchup generate --model {name}",
+    "lab": "ketchup show {name}",
     "generate": "ketchup score --generations {name}",
     "score": "ketchup show {name}",
 }
@@ -213,6 +215,26 @@ def distill(
         ),
     )
     _run("distill", shared, roles, flags=flags, preset=preset)
+
+
+def lab(
+    student: o.StudentOption = None,
+    teacher: o.TeacherOption = None,
+    corpus: o.CorpusOption = None,
+    config: o.ConfigOption = None,
+    sets: o.SetOption = None,
+    store: o.StoreOption = None,
+    name: o.NameOption = None,
+    dry_run: o.DryRunOption = False,
+    json: o.JsonOption = False,
+) -> None:
+    """Compare estimators of the policy gradient.
+
+    Spread, direction, bias and time of each on one set of the student's samples, as a table and a
+    plot.
+    """
+    shared = o.common(config, sets, store, name, dry_run, json)
+    _run("lab", shared, {"student": student, "teacher": teacher, "corpus": corpus})
 
 
 def generate(

@@ -32,7 +32,7 @@ def shrink(model: Any, layers: Layers) -> Any:
     Raises:
         ModelError: the model's layers are not where this function looks for them.
     """
-    prefixes = _stacks(model)
+    prefixes = layer_lists(model)
     weights = model.state_dict()
     with torch.random.fork_rng(devices=[]):
         student = type(model)(_config(model.config, layers))
@@ -59,8 +59,12 @@ def _config(config: Any, layers: Layers) -> Any:
     return smaller
 
 
-def _stacks(model: Any) -> dict[str, str]:
-    """Return the dotted name of each side's list of layers."""
+def layer_lists(model: Any) -> dict[str, str]:
+    """Return the dotted name of each side's list of layers: `decoder`, and `encoder` if there is one.
+
+    Raises:
+        ModelError: they are not where this function looks for them.
+    """
     found: dict[str, str] = {}
     for name, module in model.named_modules():
         *parents, last = name.split(".")
@@ -90,5 +94,5 @@ def _source(
 def _unknown_family(config: Any) -> ModelError:
     return ModelError(
         f"the layers of a `{config.model_type}` model are not where they were expected",
-        hint="shrink a model of the T5, BART, Marian, GPT-2 or Llama family",
+        hint="use a model of the T5, BART, Marian, GPT-2 or Llama family",
     )

@@ -167,6 +167,19 @@ STAGES: Mapping[str, Stage] = {
             output_role="",
         ),
         Stage(
+            name="lab",
+            module="ketchup_cli.stages.lab",
+            kind="lab",
+            version=1,
+            spec=specs.LabSpec,
+            roles=(
+                Role(name="student", kind="model"),
+                Role(name="teacher", kind="model"),
+                _CORPUS,
+            ),
+            output_role="",
+        ),
+        Stage(
             name="generate",
             module="ketchup_cli.stages.generate",
             kind="generations",

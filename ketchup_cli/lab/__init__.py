@@ -1,0 +1,1 @@
+"""The laboratory: estimators of one gradient, compared on the same samples."""

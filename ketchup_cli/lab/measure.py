@@ -1,0 +1,95 @@
+"""All estimators on all batches: one forward pass a batch, one backward pass an estimator."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, final
+
+import torch
+from torch import Tensor
+
+from ketchup_cli.lab.estimators import Estimator, merged_needs
+from ketchup_cli.lab.gradients import gradients
+from ketchup_cli.lab.moments import Moments
+from ketchup_cli.signals import Batch, Inputs, Needs
+from ketchup_cli.train.loop import student_signal
+
+if TYPE_CHECKING:
+    from ketchup_cli.models.policy import Policy
+    from ketchup_cli.models.teacher import Teacher
+    from ketchup_cli.reporting import Progress
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bench:
+    """A student, its teacher, and the estimators that are measured on them.
+
+    Example: `bench.measure(batches, groups=8, progress=progress)["K=1 max sampled"].sums_GP`.
+    """
+
+    student: Policy
+    teacher: Teacher
+    estimators: tuple[Estimator, ...]
+    parameters: Mapping[str, Tensor]
+    counts: tuple[float, float]
+    """Tokens and completions that the sums of a loss are divided by."""
+
+    def measure(
+        self, batches: Sequence[Batch], *, groups: int, progress: Progress
+    ) -> dict[str, Moments]:
+        """Return the moments of every estimator, by label.
+
+        Raises:
+            NonFiniteError: a gradient is not finite.
+        """
+        like_P = torch.cat([value.detach().flatten() for value in self.parameters.values()])
+        moments = {item.label: Moments(groups, like_P) for item in self.estimators}
+        needs = merged_needs(self.estimators)
+        ordered = references_first(self.estimators)
+        for batch in batches:
+            inputs = self._inputs(batch, needs)
+            add(moments, gradients(inputs, ordered, self.parameters, counts=self.counts))
+            progress.advance(1, tokens=int(batch.mask_BT.sum()))
+        return moments
+
+    def time_alone(self, batches: Sequence[Batch]) -> dict[str, float]:
+        """Return the median seconds of an update, its samples and its optimiser's step apart.
+
+        Nothing where there are no batches. Both models forward, with what this estimator alone needs, the loss, and one backward pass.
+        """
+        found: dict[str, float] = {}
+        for estimator in self.estimators if batches else ():
+            seconds = []
+            for batch in batches:
+                began = time.perf_counter()
+                inputs = self._inputs(batch, estimator.objective.needs)
+                for _ in gradients(inputs, [estimator], self.parameters, counts=self.counts):
+                    pass
+                seconds.append(time.perf_counter() - began)
+            found[estimator.label] = statistics.median(seconds)
+        return found
+
+    def _inputs(self, batch: Batch, needs: Needs) -> Inputs:
+        student = student_signal(self.student, batch)
+        teacher = None
+        if needs.any_teacher:
+            teacher = self.teacher.signal(batch, needs, student)
+        return Inputs(batch=batch, student=student, teacher=teacher)
+
+
+def references_first(estimators: Sequence[Estimator]) -> list[Estimator]:
+    """Return the estimators, those that others are held against before the others."""
+    return sorted(estimators, key=lambda item: item.label != item.reference)
+
+
+def add(moments: Mapping[str, Moments], found: Iterable[tuple[Estimator, Tensor]]) -> None:
+    """Count the gradients of one batch, references first; those of others are let go at once."""
+    references: dict[str, Tensor] = {}
+    for estimator, gradient_P in found:
+        if estimator.reference == estimator.label:
+            references[estimator.label] = gradient_P
+        moments[estimator.label].add(gradient_P, references[estimator.reference])

@@ -1,0 +1,149 @@
+"""Compare estimators of the policy gradient on one set of rollouts of the student.
+
+Writes `lab.json`, every figure with its interval, `rollouts.jsonl`, the texts all estimators share,
+and `lab.svg`; times, which differ from run to run, stand in `logs/seconds.json`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from ketchup_cli import corpora
+from ketchup_cli.lab.estimators import estimators
+from ketchup_cli.reporting import Reporter
+from ketchup_cli.specs import LabSpec
+from ketchup_cli.store.build import Build
+from ketchup_cli.store.find import Input
+
+if TYPE_CHECKING:
+    from ketchup_cli.lab.measure import Bench
+    from ketchup_cli.lab.report import Line
+    from ketchup_cli.lab.rollouts import Rollouts
+
+DOCUMENT, ROLLOUTS, PLOT, SECONDS = "lab.json", "rollouts.jsonl", "lab.svg", "seconds.json"
+
+
+def plan(spec: LabSpec, inputs: Mapping[str, Input]) -> tuple[tuple[str, str], ...]:
+    """Return the plan's lines: what is measured, on how many samples.
+
+    Raises:
+        SpecError: no such split, or an estimator that cannot be measured.
+    """
+    corpora.read_split(inputs["corpus"].path, spec.split)
+    labels = [item.label for item in estimators(spec)]
+    return (
+        ("estimators", f"{len(labels)}: {', '.join(labels)}"),
+        (
+            "plan",
+            f"{spec.batches} batches of {spec.prompts} prompts x {spec.samples}, gradient of:"
+            f" {spec.parameters}",
+        ),
+    )
+
+
+def run(
+    spec: LabSpec, inputs: Mapping[str, Input], build: Build, reporter: Reporter
+) -> dict[str, Any]:
+    """Write `lab.json`, `rollouts.jsonl` and `lab.svg`; a killed run begins again.
+
+    Raises:
+        SpecError: an estimator that cannot be measured, or memory too small for the intervals.
+        MismatchError: student and teacher have different tokenizers.
+        DataError: fewer prompts of that length than asked for.
+        NonFiniteError: logits or a gradient are not finite.
+    """
+    from ketchup_cli.lab.moments import group_count
+    from ketchup_cli.lab.plot import svg
+    from ketchup_cli.lab.report import lines, table
+
+    bench, rollouts = _prepare(spec, inputs, reporter)
+    build.write_rows(ROLLOUTS, rollouts.texts)
+    size = sum(value.numel() for value in bench.parameters.values())
+    groups = group_count(
+        spec.batches, vectors=len(bench.estimators), size=size, memory_bytes=spec.memory_bytes
+    )
+    batches = rollouts.batches
+    with reporter.progress("measuring", total=len(batches), unit="batches") as progress:
+        moments = bench.measure(batches, groups=groups, progress=progress)
+    seconds = bench.time_alone(batches[: spec.timed])
+    found = lines(bench.estimators, moments)
+    facts = {**_facts(rollouts), "weights": size, "groups": groups}
+    build.write_json(DOCUMENT, _document(found, facts, bench))
+    build.write_bytes(PLOT, svg(found))
+    build.log_path(SECONDS).write_text(json.dumps(seconds, indent=2) + "\n", encoding="utf-8")
+    for number, row in enumerate(table(found, seconds)):
+        reporter.note("" if number else "lab", row)
+    return _summary(found, facts, seconds)
+
+
+def _prepare(
+    spec: LabSpec, inputs: Mapping[str, Input], reporter: Reporter
+) -> tuple[Bench, Rollouts]:
+    """Load both models, draw the samples, and choose the weights."""
+    from ketchup_cli.lab.gradients import choose_parameters
+    from ketchup_cli.lab.measure import Bench
+    from ketchup_cli.lab.rollouts import choose_prompts, draw
+    from ketchup_cli.models.load import load_policy, quiet
+    from ketchup_cli.stages.teaching import load_live
+
+    quiet()
+    asked = estimators(spec)
+    student = load_policy(
+        inputs["student"].path, device=spec.device, precision=spec.precision, dropout=0.0
+    )
+    student.module.eval()
+    teacher = load_live(inputs["teacher"], student, chunk_tokens=spec.chunk_tokens)
+    examples = corpora.read_split(inputs["corpus"].path, spec.split)
+    rollouts = draw(student, choose_prompts(student, examples, spec), spec, reporter)
+    bench = Bench(
+        student=student,
+        teacher=teacher,
+        estimators=asked,
+        parameters=choose_parameters(student, spec.parameters),
+        counts=rollouts.counts,
+    )
+    return bench, rollouts
+
+
+def _facts(rollouts: Rollouts) -> dict[str, Any]:
+    tokens, sequences = rollouts.counts
+    return {
+        "batches": len(rollouts.batches),
+        "completions_per_batch": round(sequences, 2),
+        "tokens_per_batch": round(tokens, 2),
+        "finished": round(rollouts.finished, 4),
+    }
+
+
+def _document(found: Sequence[Line], facts: Mapping[str, Any], bench: Bench) -> dict[str, Any]:
+    from ketchup_cli.lab.report import LEVEL
+
+    return {
+        "lab": 1,
+        **facts,
+        "names": sorted(bench.parameters),
+        "level": LEVEL,
+        "unit_of_trace": found[0].reference,
+        "estimators": [msgspec.to_builtins(line) for line in found],
+    }
+
+
+def _summary(
+    found: Sequence[Line], facts: Mapping[str, Any], seconds: Mapping[str, float]
+) -> dict[str, Any]:
+    """Return what the manifest says: the main figures and the times."""
+    return {
+        "note": f"{len(found)} estimators, {facts['batches']} batches, {facts['weights']:,} weights",
+        **facts,
+        "estimators": {
+            line.label: {
+                **{name: told.value for name, told in line.figures.items()},
+                "seconds": seconds.get(line.label),
+            }
+            for line in found
+        },
+    }

@@ -1,0 +1,127 @@
+import json
+from pathlib import Path
+
+import pytest
+import tiny
+from msgspec import structs
+
+from ketchup_cli import corpora
+from ketchup_cli.errors import DataError, SpecError
+from ketchup_cli.reporting import SilentReporter
+from ketchup_cli.specs import LabSpec
+from ketchup_cli.stages import lab
+from ketchup_cli.store.find import Artifact
+from ketchup_cli.store.layout import Store
+
+SPEC = LabSpec(
+    prompts=4,
+    batches=8,
+    max_new_tokens=6,
+    k=(1, 2, "all"),
+    values=("max",),
+    immediate=("sampled",),
+    timed=1,
+)
+
+
+def make_inputs(folder: Path, architecture: str = "t5") -> dict:
+    return tiny.inputs(
+        corpus=tiny.make_corpus(folder / "corpus"),
+        student=tiny.make_policy_folder(folder / "student", architecture, layers=1, seed=1),
+        teacher=tiny.make_policy_folder(folder / "teacher", architecture),
+    )
+
+
+def run(folder: Path, spec: LabSpec = SPEC, *, store: str = "runs", **more) -> Artifact:
+    given = make_inputs(folder, **more)
+    return tiny.run_stage(Store.open(folder / store), "lab", spec, given)
+
+
+def document(artifact: Artifact) -> dict:
+    return json.loads((artifact.path / "lab.json").read_bytes())
+
+
+@pytest.mark.parametrize("architecture", tiny.FAMILIES)
+def test_every_estimator_has_its_figures(architecture: str, tmp_path: Path) -> None:
+    artifact = run(tmp_path, architecture=architecture)
+    found = {item["label"]: item["figures"] for item in document(artifact)["estimators"]}
+
+    assert list(found) == ["K=1 max sampled", "K=2 max sampled", "K=all max sampled"]
+    assert found["K=1 max sampled"]["relative_trace"]["value"] == pytest.approx(1)
+    assert found["K=1 max sampled"]["plain_cosine"]["value"] == pytest.approx(1)
+    for figures in found.values():
+        assert figures["trace"]["low"] < figures["trace"]["value"] < figures["trace"]["high"]
+
+
+def test_the_artifact_holds_figures_texts_plot_and_times(tmp_path: Path) -> None:
+    artifact = run(tmp_path)
+    names = {path.name for path in artifact.path.iterdir()}
+    texts = corpora.read_generations(artifact.path / "rollouts.jsonl")
+
+    assert names == {"manifest.json", "lab.json", "rollouts.jsonl", "lab.svg", "logs"}
+    assert len(texts) == 4 * 8
+    assert {text.sample for text in texts} == set(range(8))
+    assert set(json.loads((artifact.path / "logs" / "seconds.json").read_bytes())) == {
+        item["label"] for item in document(artifact)["estimators"]
+    }
+
+
+def test_the_same_command_makes_the_same_bytes(tmp_path: Path) -> None:
+    first, second = (run(tmp_path, store=store).digest for store in ("first", "second"))
+
+    assert first == second
+
+
+def test_the_table_is_told_line_by_line(tmp_path: Path) -> None:
+    reporter = SilentReporter()
+    tiny.run_stage(
+        Store.open(tmp_path / "runs"), "lab", SPEC, make_inputs(tmp_path), reporter=reporter
+    )
+    heading, *rows = [text for label, text in reporter.notes if label in {"lab", ""}]
+
+    assert heading.split()[:4] == ["estimator", "trace", "signal/noise", "cosine"]
+    assert [row.split("  ")[0] for row in rows] == [
+        item["label"] for item in document(run(tmp_path, store="other"))["estimators"]
+    ]
+
+
+def test_an_objective_of_any_name_stands_beside_ketchup(tmp_path: Path) -> None:
+    llmr = {"name": "llmr", "value": "max", "baseline": "batch", "normalise": "none", "clip": 0.0}
+    spec = structs.replace(SPEC, k=(1,), timed=0, objectives=(llmr,))
+    one, other = document(run(tmp_path, spec))["estimators"]
+
+    assert other["reference"] == one["label"]
+    assert other["figures"]["plain_cosine"]["value"] == pytest.approx(1)
+    assert other["figures"]["trace"] == pytest.approx(one["figures"]["trace"])
+
+
+def test_fewer_prompts_than_asked_for_is_an_error(tmp_path: Path) -> None:
+    spec = LabSpec(prompts=40, batches=8)
+
+    with pytest.raises(DataError, match=r"24 prompts of 1 to 512 tokens; 40 are asked for"):
+        run(tmp_path, spec)
+
+
+def test_the_plan_tells_estimators_and_size(tmp_path: Path) -> None:
+    lines = dict(lab.plan(SPEC, make_inputs(tmp_path)))
+
+    assert lines["estimators"] == "3: K=1 max sampled, K=2 max sampled, K=all max sampled"
+    assert lines["plan"] == "8 batches of 4 prompts x 1, gradient of: decoder"
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        (LabSpec(split="tset"), "`tset` is not a split"),
+        (LabSpec(baselines=("mean",)), "`mean` is not a value of `objective.baseline`"),
+        (LabSpec(objectives=({"name": "nll"},)), "`nll` cannot learn from"),
+        (LabSpec(baselines=("leave-one-out",)), "a batch has 1"),
+        (LabSpec(k=()), "no estimator"),
+    ],
+    ids=["split", "baseline", "objective", "samples", "nothing"],
+)
+def test_what_cannot_be_measured_is_refused_by_the_plan(
+    spec: LabSpec, message: str, tmp_path: Path
+) -> None:
+    with pytest.raises(SpecError, match=message):
+        lab.plan(spec, make_inputs(tmp_path))
