@@ -6,7 +6,9 @@ At most -log a, however little the student gives to a token the teacher expects,
 (1 - a) KL(p || pi): no single state can decide the loss of a batch.
 
 Source: Ko et al. 2024, arXiv 2402.03898. Differs: the teacher's entropy, a constant,
-is part of the value, which is 0 for equals.
+is part of the value, which is 0 for equals. The preset `distillm` learns from data and from the
+student's own completions in turns, these kept for use again (`replay`); where the share of the
+latter begins and how fast it rises are settings of ours.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import ClassVar, final
+from typing import Any, ClassVar, final
 
 from ketchup_cli import functional as F
 from ketchup_cli.objectives.base import Objective, check_range, compare
@@ -30,6 +32,17 @@ class SkewKl(Objective):
     """Share of the teacher in the mixture; 0 is forward KL."""
     temperature: float = 1.0
     """Both sets of logits are divided by it; the loss is not multiplied by its square."""
+
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "default": {},
+        "distillm": {
+            "objective": {"prefixes": "data"},
+            "beside": [{"name": "skew_kl", "prefixes": "student"}],
+            "dropout": 0.0,
+            "rollout": {"prompts": 96, "samples": 1},
+            "replay": {"capacity": 1000},
+        },
+    }
 
     fits: ClassVar[Mapping[str, str]] = {
         "dense": "exact",
