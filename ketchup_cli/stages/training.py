@@ -108,6 +108,7 @@ class DevSet:
         found = {
             "bleu": details.value,
             "chrf": corpus_metric("chrf", hypotheses, references),
+            "length": sum(len(answer.tokens) for answer in answers) / len(answers),
             "length_ratio": details.length_ratio,
             "brevity_penalty": details.brevity_penalty,
             "finished": sum(answer.stop == "eos" for answer in answers) / len(answers),
