@@ -16,8 +16,15 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-Prefixes = Literal["data", "teacher", "student"]
-"""Who wrote the completions: the corpus, the teacher (pseudo-targets), or the student itself."""
+Prefixes = Literal["data", "teacher", "student", "pairs"]
+"""Who wrote the completions: the corpus, the teacher (pseudo-targets), the student itself, or
+teacher and student one each for every prompt."""
+
+NEW_TEXT: tuple[Prefixes, ...] = ("student", "pairs")
+"""Completions of which some are written while the student learns, so that no cache knows them."""
+
+TEACHER_TEXT: tuple[Prefixes, ...] = ("teacher", "pairs")
+"""Completions of which some are pseudo-targets."""
 
 TeacherDetail = Literal["none", "stats", "top", "dense"]
 """How much of the teacher's distribution is asked for or offered, from nothing to all of it."""
@@ -45,6 +52,8 @@ class Batch:
     reward_B: Tensor | None = None
     group_B: Tensor | None = None
     """Equal numbers mark samples of one prompt."""
+    chosen_B: Tensor | None = None
+    """1 on the preferred row of every pair, where `group_B` marks pairs."""
     finished: float | None = None
     """Share of the sampled completions that ended by themselves, dropped ones included."""
     rows: tuple[int, ...] = ()
@@ -206,7 +215,7 @@ class Needs:
     """Whether the states of all layers are read, those of the student and of a live teacher."""
     reference: bool = False
     trainable_teacher: bool = False
-    """Whether `TeacherSignal.own_BTV` is read; it takes a live teacher with a trainable part."""
+    """Whether `TeacherSignal.own_BTV` is read; it takes a teacher with a trainable part."""
     sampled: bool = False
     """Whether drawn entries do where the largest are asked for."""
     statistics: bool = False
@@ -247,6 +256,7 @@ class Offers:
     any_prefix: bool
     """Whether completions the teacher has not seen before can be scored."""
     gradient: bool = False
+    """Whether a part of it can be trained."""
     hidden: bool = False
     """Whether it can give the states of all its layers."""
     sampled: bool = False

@@ -40,29 +40,28 @@ def preference_loss(margin: Tensor, *, beta: float, label_smoothing: float = 0.0
     return (1 - label_smoothing) * right + label_smoothing * wrong
 
 
-def log_ratios(
-    q_logp_BT: Tensor, p_logp_BT: Tensor, mask_BT: Tensor, *, length: Length = "sum"
-) -> Tensor:
-    """Return how much likelier the student finds every text than the teacher does.
+def per_text(value_BT: Tensor, mask_BT: Tensor, *, length: Length = "sum") -> Tensor:
+    """Return what the tokens of every text come to together.
 
-        sum    log q(y|x) - log p(y|x) = sum_t log q(a_t|s_t) - log p(a_t|s_t)
-        mean   the same, divided by the number of tokens
+        sum    sum_t x_t        mean   sum_t x_t / number of tokens
+
+    The sum of log q(a_t|s_t) - log p(a_t|s_t) is log q(y|x) - log p(y|x): of two texts the longer
+    one then has the larger ratio, whichever its sign. The mean is the ratio of a token.
 
     Args:
-        q_logp_BT: [B, T] the student's log-probabilities of the tokens; gradients flow.
-        p_logp_BT: [B, T] the teacher's.
+        value_BT: [B, T] one number a token; gradients flow.
         mask_BT: [B, T] non-zero on completion tokens, 0 on padding.
-        length: "sum", or "mean" for the ratio of a token.
+        length: "sum" or "mean".
 
     Returns:
-        [B] nats, 0 for a text without tokens.
+        [B], 0 for a text without tokens.
 
     Raises:
         ShapeError: shapes differ.
     """
-    check_shapes("q_logp_BT p_logp_BT mask_BT", q_logp_BT, p_logp_BT, mask_BT)
-    ratio_B = zero_padding(q_logp_BT - p_logp_BT, mask_BT).sum(dim=1)
-    return ratio_B if length == "sum" else ratio_B / lengths(mask_BT).clamp(min=1)
+    check_shapes("value_BT mask_BT", value_BT, mask_BT)
+    total_B = zero_padding(value_BT, mask_BT).sum(dim=1)
+    return total_B if length == "sum" else total_B / lengths(mask_BT).clamp(min=1)
 
 
 def by_pair(value_B: Tensor, group_B: Tensor, chosen_B: Tensor) -> tuple[Tensor, Tensor]:

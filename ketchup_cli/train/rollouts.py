@@ -41,8 +41,13 @@ class RolloutSource:
         Raises:
             ModelError: not one completion of a batch ended by itself, and unfinished ones drop.
         """
+        for _epoch, samples in self.samples(first, stride):
+            yield without_unfinished(samples, keep=self._rollout.unfinished == "terminal")
+
+    def samples(self, first: int, stride: int) -> Iterator[tuple[int, Samples]]:
+        """Return (epoch, samples) of the same batches, with those that were cut."""
         for epoch, rows in self._prompts.prompts(first, stride):
-            samples = sample(
+            yield epoch, sample(
                 self._policy,
                 rows,
                 Sampling(
@@ -55,7 +60,6 @@ class RolloutSource:
                 ),
                 seed=self._seed,
             )
-            yield without_unfinished(samples, keep=self._rollout.unfinished == "terminal")
 
 
 def without_unfinished(samples: Samples, *, keep: bool) -> Batch:

@@ -14,7 +14,7 @@ from ketchup_cli.models.policy import Policy
 from ketchup_cli.models.teacher import Teacher
 from ketchup_cli.objectives import Term
 from ketchup_cli.reporting import Reporter
-from ketchup_cli.signals import Prefixes
+from ketchup_cli.signals import NEW_TEXT, Prefixes
 from ketchup_cli.specs import TrainingSpec
 from ketchup_cli.train.data import Source
 from ketchup_cli.train.extras import Extra, Place, restore_all, tensors_of
@@ -52,7 +52,7 @@ class Run:
 
     def uses(self, prefixes: Prefixes) -> int:
         """Return how many updates are taken on a batch of this source."""
-        return self.reuse if prefixes == "student" else 1
+        return self.reuse if prefixes in NEW_TEXT else 1
 
     @property
     def cycle(self) -> int:
