@@ -1,5 +1,6 @@
 """Log-probabilities, entropies, and what is kept of a teacher's distribution."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import final
@@ -206,6 +207,34 @@ def expectation(logits_NV: Tensor, student_logits_NV: Tensor) -> Tensor:
     below_NV = (f_NV - best_N[:, None]).clamp(min=LOGIT_FLOOR)
     policy_NV = at_least_float32(student_logits_NV).softmax(dim=-1)
     return best_N + _row_dot(policy_NV.to(below_NV.dtype), below_NV)
+
+
+def log_mixture(p_logits_BV: Tensor, q_logits_BV: Tensor, *, share: float) -> Tensor:
+    """Return the log-probabilities of a mixture of two distributions.
+
+        log(share * p + (1 - share) * q),   p, q = softmax(logits)
+
+    Args:
+        p_logits_BV: [B, V] teacher logits.
+        q_logits_BV: [B, V] student logits in the same states.
+        share: of the teacher, 0 to 1.
+
+    Returns:
+        [B, V] nats, at least float32.
+
+    Raises:
+        ShapeError: shapes differ.
+
+    Source: Gu et al. 2024, arXiv 2306.08543.
+    """
+    check_shapes("p_logits_BV q_logits_BV", p_logits_BV, q_logits_BV)
+    logp_BV = at_least_float32(p_logits_BV).log_softmax(dim=-1) + _log(share)
+    logq_BV = at_least_float32(q_logits_BV).log_softmax(dim=-1) + _log(1 - share)
+    return logp_BV.logaddexp(logq_BV)
+
+
+def _log(x: float) -> float:
+    return math.log(x) if x > 0 else -math.inf
 
 
 def choose_by_inverse_cdf(logits_BV: Tensor, u_B: Tensor) -> Tensor:

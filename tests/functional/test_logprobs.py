@@ -265,3 +265,11 @@ def test_the_entropy_of_an_empty_batch_is_empty():
 
 def test_the_gradient_of_the_entropy_is_that_of_finite_differences():
     assert torch.autograd.gradcheck(F.entropy, logits(2, 3, 4).requires_grad_())
+
+
+@pytest.mark.parametrize("share", [0.0, 0.2, 1.0])
+def test_a_mixture_is_the_weighted_sum_of_probabilities(share):
+    p_BV, q_BV = logits(4, 5), logits(4, 5) ** 2
+
+    slow_BV = share * p_BV.softmax(-1) + (1 - share) * q_BV.softmax(-1)
+    torch.testing.assert_close(F.log_mixture(p_BV, q_BV, share=share).exp(), slow_BV)

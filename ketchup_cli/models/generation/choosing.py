@@ -17,6 +17,10 @@ Pick = Callable[[Tensor, int], Tensor]
 """From logits `[B, V]` and the number of the step to tokens `[B]`."""
 
 
+Mix = Callable[[Tensor, Tensor], Tensor]
+"""From what was written `[B, N]` and the writer's logits `[B, V]` to those that are drawn from."""
+
+
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sampling:
@@ -34,6 +38,8 @@ class Sampling:
     """Tokens after which a completion is cut."""
     first: int = 0
     """Index of the first sample: a prompt met again goes on where it stopped."""
+    teacher_share: float = 0.0
+    """Share of a teacher in the mixture drawn from, which the settings above then bend."""
 
 
 def uniforms(seed: int, keys: Iterable[tuple[str, int]], *, steps: int) -> Tensor:
@@ -88,16 +94,26 @@ class Choosing:
     distribution they were drawn from.
     """
 
-    def __init__(self, pick: Pick, *, vocabulary: int, sampling: Sampling | None = None) -> None:
+    def __init__(
+        self,
+        pick: Pick,
+        *,
+        vocabulary: int,
+        sampling: Sampling | None = None,
+        mix: Mix | None = None,
+    ) -> None:
         self._tokens: list[Tensor] = []
         self._logps: list[Tensor] = []
         self._pick = pick
+        self._mix = mix
         self._vocabulary = vocabulary
         self._warpers = _warpers(sampling) if sampling else ()
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
         """Return the scores with the chosen token out of every other's reach."""
         logits_BV = F.at_least_float32(scores[:, : self._vocabulary])
+        if self._mix is not None:
+            logits_BV = self._mix(input_ids, logits_BV)
         for warper in self._warpers:
             logits_BV = warper(input_ids, logits_BV)
         tokens_B1 = self._pick(logits_BV, len(self._tokens))[:, None]

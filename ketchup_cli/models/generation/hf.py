@@ -12,7 +12,9 @@ from ketchup_cli import functional as F
 from ketchup_cli.errors import SpecError
 from ketchup_cli.models.encode import Row, by_length, collate
 from ketchup_cli.models.generation.choosing import OwnRows, Sampling, check_finite, uniforms
+from ketchup_cli.models.generation.mixing import reading_along
 from ketchup_cli.models.generation.rounds import (
+    Draw,
     Written,
     read,
     settings_of,
@@ -43,7 +45,14 @@ class Samples:
     finished_B: Tensor
 
 
-def sample(policy: Policy, prompts: Sequence[Row], sampling: Sampling, *, seed: int) -> Samples:
+def sample(
+    policy: Policy,
+    prompts: Sequence[Row],
+    sampling: Sampling,
+    *,
+    seed: int,
+    teacher: Policy | None = None,
+) -> Samples:
     """Return samples of every prompt with their behaviour log-probabilities, on the policy's device.
 
     A sample depends on (seed, example id, sample index) and on its prompt: not on the other rows,
@@ -54,13 +63,17 @@ def sample(policy: Policy, prompts: Sequence[Row], sampling: Sampling, *, seed: 
         prompts: rows; their completions are not looked at.
         sampling: how many, from which distribution, how long.
         seed: the run's seed.
+        teacher: who is mixed in, where `sampling.teacher_share` is above 0; of the same tokenizer.
 
     Raises:
-        SpecError: the model has too few positions.
+        SpecError: the model, or the teacher, has too few positions.
         NonFiniteError: the model's logits are not finite.
     """
-    _check_positions(policy, prompts, sampling.max_new_tokens)
-    written = _sampled(policy, prompts, sampling, seed=seed, kept={})
+    guide = teacher if sampling.teacher_share > 0 else None
+    for reader in (policy, guide):
+        if reader is not None:
+            _check_positions(reader, prompts, sampling.max_new_tokens)
+    written = _sampled(policy, prompts, sampling, seed=seed, kept={}, teacher=guide)
     groups = range(len(prompts))
     repeated = [row for row in prompts for _ in range(sampling.samples)]
     empty = collate(
@@ -143,15 +156,23 @@ def _written(policy: Policy, rows: Sequence[Row], decoding: DecodingSpec, *, see
 
 
 def _sampled(
-    policy: Policy, rows: Sequence[Row], sampling: Sampling, *, seed: int, kept: dict[str, Any]
+    policy: Policy,
+    rows: Sequence[Row],
+    sampling: Sampling,
+    *,
+    seed: int,
+    kept: dict[str, Any],
+    teacher: Policy | None = None,
 ) -> Written:
     indices = range(sampling.first, sampling.first + sampling.samples)
     keys = ((row.id, index) for row in rows for index in indices)
-    u_BT = uniforms(seed, keys, steps=sampling.max_new_tokens)
-    limit = sampling.max_new_tokens
-    with writing(policy):
-        front = read(policy, _prompts(rows), copies=sampling.samples)
-        return write(policy, front, limit=limit, kept=kept, u_BT=u_BT, sampling=sampling)
+    limit, copies = sampling.max_new_tokens, sampling.samples
+    u_BT = uniforms(seed, keys, steps=limit)
+    prompts, share = _prompts(rows), sampling.teacher_share
+    with reading_along(teacher, prompts, copies=copies, share=share) as guide, writing(policy):
+        front = read(policy, prompts, copies=copies)
+        draw = Draw(u_BT=u_BT, sampling=sampling, guide=guide)
+        return write(policy, front, limit=limit, kept=kept, draw=draw)
 
 
 def _beams(

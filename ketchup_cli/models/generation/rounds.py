@@ -4,10 +4,12 @@ A batch is as slow as its longest text. So `generate` is asked for a few tokens 
 between two rounds the rows that ended leave the batch and the cache.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any, final
+from typing import TYPE_CHECKING, Any, final
 
 import torch
 from torch import Tensor
@@ -22,6 +24,9 @@ from ketchup_cli.models.generation.choosing import (
     most_likely,
 )
 from ketchup_cli.models.policy import Policy, left_padded
+
+if TYPE_CHECKING:
+    from ketchup_cli.models.generation.mixing import Guide
 
 ROUND = 8
 """Tokens of one round; 4 to 8 was fastest, a round costs about as much as half a token."""
@@ -73,7 +78,7 @@ class Front:
             arguments["past_key_values"] = self.cache
         return arguments
 
-    def without(self, ended_B: Tensor) -> "Front":
+    def without(self, ended_B: Tensor) -> Front:
         """Return the front without the rows that ended."""
         if not bool(ended_B.any()):
             return self
@@ -85,6 +90,26 @@ class Front:
             ids_BT=self.ids_BT[kept],
             mask_BS=self.mask_BS[kept],
             states_BSH=None if self.states_BSH is None else self.states_BSH[kept],
+        )
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Draw:
+    """How completions are drawn: the random numbers `[B, limit]`, and from which distribution."""
+
+    u_BT: Tensor
+    sampling: Sampling
+    guide: Guide | None = None
+    """Who is mixed into the writer's distribution."""
+
+    def choosing(self, rows: Tensor, step: int, *, vocabulary: int) -> Choosing:
+        """Return the choice of tokens for these rows from this step on."""
+        return Choosing(
+            by_numbers(self.u_BT[rows.cpu(), step:]),
+            vocabulary=vocabulary,
+            sampling=self.sampling,
+            mix=self.guide.mix if self.guide else None,
         )
 
 
@@ -160,8 +185,7 @@ def write(
     *,
     limit: int,
     kept: Mapping[str, Any],
-    u_BT: Tensor | None = None,
-    sampling: Sampling | None = None,
+    draw: Draw | None = None,
 ) -> Written:
     """Write completions greedily, or as random numbers say; call it inside `writing`.
 
@@ -170,8 +194,7 @@ def write(
         front: the prompts as `read` returned them; its cache is used up.
         limit: tokens after which a completion is cut.
         kept: further settings of `generate`.
-        u_BT: [B, limit] uniform numbers, or None for the most likely token.
-        sampling: temperature, top-k and top-p of the distribution sampled from.
+        draw: random numbers and the distribution they draw from, or None for the most likely token.
 
     Raises:
         NonFiniteError: the model's logits are not finite.
@@ -183,8 +206,7 @@ def write(
     finished_B = torch.zeros(count, dtype=torch.bool, device=device)
     step = 0
     while step < limit and len(front.rows):
-        pick = most_likely if u_BT is None else by_numbers(u_BT[front.rows.cpu(), step:])
-        choosing = Choosing(pick, vocabulary=policy.vocabulary, sampling=sampling)
+        choosing = _choosing(policy, front, draw, step)
         settings = settings_of(policy, max_new_tokens=min(ROUND, limit - step), **kept)
         front, new_BN = _round(policy, front, settings, choosing)
         stop = step + new_BN.shape[1]
@@ -196,7 +218,15 @@ def write(
         length_B[ended] = step + ends_BN[ended_B].int().argmax(dim=1) + 1
         finished_B[ended] = True
         front, step = front.without(ended_B), stop
+        if draw is not None and draw.guide is not None:
+            draw.guide.leave(ended_B)
     return _trimmed(tokens_BT, logp_BT, length_B, finished_B, pad_id=policy.pad_id)
+
+
+def _choosing(policy: Policy, front: Front, draw: Draw | None, step: int) -> Choosing:
+    if draw is None:
+        return Choosing(most_likely, vocabulary=policy.vocabulary)
+    return draw.choosing(front.rows, step, vocabulary=policy.vocabulary)
 
 
 def _round(
