@@ -14,6 +14,7 @@ from ketchup_cli.errors import MismatchError
 from ketchup_cli.models.reduction import CHUNK_TOKENS, Reduced, Request, score, spread
 from ketchup_cli.signals import (
     DETAIL_ORDER,
+    NEW_TEXT,
     Batch,
     HeldLogits,
     LogitRows,
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 HELD_BYTES = 1 << 26
 """Logits of one batch that are kept rather than computed twice."""
 
-LIVE_OFFERS = Offers(detail="dense", temperatures=None, any_prefix=True, hidden=True)
+LIVE_OFFERS = Offers(detail="dense", temperatures=None, any_prefix=True, gradient=True, hidden=True)
 """What any model that runs beside the student can give."""
 
 
@@ -71,10 +72,16 @@ def check_offers(
     if not needs.any_teacher:
         return
     chosen = set(needs.prefixes) if prefixes is None else {prefixes}
-    if chosen == {"student"} and not offers.any_prefix:
+    if chosen <= set(NEW_TEXT) and not offers.any_prefix:
         raise MismatchError(
             f"{teacher} knows only completions scored before; the objective learns from the"
             " student's own",
+            hint="--set teacher=live",
+        )
+    if needs.trainable_teacher and not offers.gradient:
+        raise MismatchError(
+            f"{teacher} holds what the teacher said before; the objective trains the teacher, and"
+            " what was said is then out of date",
             hint="--set teacher=live",
         )
     if needs.student_expected and not offers.any_prefix:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, final
 
 from ketchup_cli import specs
+from ketchup_cli.signals import NEW_TEXT, TEACHER_TEXT
 from ketchup_cli.spec import Spec
 
 
@@ -55,7 +56,7 @@ def _objective_terms(spec: specs.DistillSpec) -> Any:
 
 def _distill_needs_teacher(spec: specs.DistillSpec) -> bool:
     return spec.teacher != "cache" and any(
-        term.needs.any_teacher and (term.prefixes == "student" or spec.teacher == "live")
+        term.needs.any_teacher and (term.prefixes in NEW_TEXT or spec.teacher == "live")
         for term in _objective_terms(spec)
     )
 
@@ -68,12 +69,12 @@ def _distill_uses_teacher(spec: specs.DistillSpec) -> bool:
 
 def _distill_uses_cache(spec: specs.DistillSpec) -> bool:
     return spec.teacher != "live" and any(
-        term.needs.any_teacher and term.prefixes != "student" for term in _objective_terms(spec)
+        term.needs.any_teacher and term.prefixes not in NEW_TEXT for term in _objective_terms(spec)
     )
 
 
 def _distill_uses_pseudo_targets(spec: specs.DistillSpec) -> bool:
-    return any(term.prefixes == "teacher" for term in _objective_terms(spec))
+    return any(term.prefixes in TEACHER_TEXT for term in _objective_terms(spec))
 
 
 _CORPUS = Role(name="corpus", kind="corpus")
@@ -133,6 +134,15 @@ STAGES: Mapping[str, Stage] = {
             output_role="cache",
         ),
         Stage(
+            name="import-cache",
+            module="ketchup_cli.stages.import_cache",
+            kind="teacher-cache",
+            version=1,
+            spec=specs.ImportCacheSpec,
+            roles=(_CORPUS, Role(name="student", kind="model")),
+            output_role="",
+        ),
+        Stage(
             name="seqkd",
             module="ketchup_cli.stages.seqkd",
             kind="pseudo-targets",
@@ -172,6 +182,19 @@ STAGES: Mapping[str, Stage] = {
             kind="lab",
             version=1,
             spec=specs.LabSpec,
+            roles=(
+                Role(name="student", kind="model"),
+                Role(name="teacher", kind="model"),
+                _CORPUS,
+            ),
+            output_role="",
+        ),
+        Stage(
+            name="angles",
+            module="ketchup_cli.stages.angles",
+            kind="angles",
+            version=1,
+            spec=specs.AnglesSpec,
             roles=(
                 Role(name="student", kind="model"),
                 Role(name="teacher", kind="model"),

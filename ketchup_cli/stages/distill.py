@@ -9,8 +9,9 @@ from ketchup_cli import corpora, objectives
 from ketchup_cli.errors import SpecError
 from ketchup_cli.objectives import Term
 from ketchup_cli.reporting import Reporter
-from ketchup_cli.signals import Prefixes
+from ketchup_cli.signals import NEW_TEXT, Prefixes
 from ketchup_cli.specs import DistillSpec
+from ketchup_cli.stages.learning import Learner, give_part
 from ketchup_cli.stages.teaching import Speaker, choose, kl_probe, load_live, open_cache
 from ketchup_cli.store.build import Build
 from ketchup_cli.store.find import Input
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from ketchup_cli.models.policy import Policy
     from ketchup_cli.models.teacher import LiveTeacher, Teacher
     from ketchup_cli.records import Example
+    from ketchup_cli.stages.training import Probe
     from ketchup_cli.train.data import Source
     from ketchup_cli.train.replay import Replay
 
@@ -31,7 +33,7 @@ def plan(spec: DistillSpec, inputs: Mapping[str, Input]) -> tuple[tuple[str, str
     terms = objectives.terms(spec.objective)
     validation = spec.validation
     size = f"batches of {spec.tokens_per_batch:,} tokens"
-    if any(term.prefixes == "student" for term in terms):
+    if any(term.prefixes in NEW_TEXT for term in terms):
         size = f"{spec.rollout.prompts} prompts x {spec.rollout.samples} samples"
     return (
         ("objective", " + ".join(_describe(term) for term in terms)),
@@ -97,9 +99,8 @@ def run(
     )
     rows = _rows(spec, terms, inputs, student=student, reporter=reporter)
     teachers, live = _teachers(spec, speakers, inputs, student=student, rows=rows)
-    probe = None
-    if live is not None:
-        probe = kl_probe(live, student, tokens_per_batch=spec.tokens_per_batch)
+    learner = give_part(terms, teachers, live, seed=spec.seed, reporter=reporter)
+    probe = _probe(live, learner, student, tokens_per_batch=spec.tokens_per_batch)
     sizes = sizes_of(student, None if live is None else live.policy)
     parts = parts_of(terms, sizes, seed=spec.seed, device=student.device)
     dev = training.dev_set(student, spec, inputs["corpus"].path, reporter=reporter, probe=probe)
@@ -109,13 +110,13 @@ def run(
             terms=terms,
             spec=spec,
             sources=_sources(spec, rows, student=student),
-            teachers=teachers,
+            teachers=teachers if learner is None else learner.teachers,
             evaluate=dev.figures,
             checkpoints=Checkpoints(build.state_path),
             log=MetricsLog(build.log_path(training.LOG)),
             reporter=reporter,
             accelerator=accelerator,
-            extras=extras_of(parts),
+            extras=extras_of(parts) if learner is None else (*extras_of(parts), learner.extra),
             parts=parts,
             replay=_replay(spec, terms, student=student, processes=accelerator.num_processes),
             reuse=spec.rollout.reuse,
@@ -144,6 +145,17 @@ def _teachers(
     return {**dict.fromkeys(speakers, live), **teachers}, live
 
 
+def _probe(
+    live: LiveTeacher | None, learner: Learner | None, student: Policy, *, tokens_per_batch: int
+) -> Probe | None:
+    """Return what is measured on a few dev rows, beside the student's text and loss."""
+    if learner is not None:
+        return learner.probe(live, student, tokens_per_batch=tokens_per_batch)
+    if live is not None:
+        return kl_probe(live, student, tokens_per_batch=tokens_per_batch)
+    return None
+
+
 def _rows(
     spec: DistillSpec,
     terms: Sequence[Term],
@@ -160,8 +172,17 @@ def _rows(
     for prefixes in dict.fromkeys(term.prefixes for term in terms):
         encoded = _encoded(spec, prefixes, inputs, student=student, examples=examples)
         training.note_encoded(encoded, reporter, what=f"{prefixes} rows")
+        if prefixes == "pairs":
+            _note_unpaired(encoded.rows, examples, reporter)
         found[prefixes] = encoded.rows
     return found
+
+
+def _note_unpaired(rows: Sequence[Row], examples: Sequence[Example], reporter: Reporter) -> None:
+    """Say how many prompts have no teacher text to be compared with."""
+    missing = len(examples) - len({row.id for row in rows})
+    if missing:
+        reporter.note("pairs", f"{missing:,} of {len(examples):,} prompts have no teacher text")
 
 
 def _sources(
@@ -169,6 +190,7 @@ def _sources(
 ) -> dict[Prefixes, Source]:
     """Return where the completions of each kind come from."""
     from ketchup_cli.train.data import PromptSource, RowSource
+    from ketchup_cli.train.pairs import PairSource
     from ketchup_cli.train.rollouts import RolloutSource
 
     sources: dict[Prefixes, Source] = {}
@@ -178,6 +200,8 @@ def _sources(
             sources[prefixes] = RolloutSource(
                 student, prompts, rollout=spec.rollout, seed=spec.seed
             )
+        elif prefixes == "pairs":
+            sources[prefixes] = PairSource(student, own, rollout=spec.rollout, seed=spec.seed)
         else:
             sources[prefixes] = RowSource(
                 own,

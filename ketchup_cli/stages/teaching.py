@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, final
 
 from ketchup_cli.errors import MismatchError
 from ketchup_cli.objectives import Term
-from ketchup_cli.signals import Prefixes
+from ketchup_cli.signals import NEW_TEXT, Prefixes
 from ketchup_cli.specs import DistillSpec
+from ketchup_cli.stages.learning import part_of
 from ketchup_cli.store.find import Input
 
 if TYPE_CHECKING:
@@ -50,8 +51,14 @@ def choose(
 
     Raises:
         MismatchError: nobody can, or the cache that is asked for cannot.
+        ModelError: a part of the teacher is to be trained, and a package is missing for that.
         TooNew, Damaged: the cache cannot be read.
     """
+    from ketchup_cli.models.adapters import check_part
+
+    part = part_of(terms)
+    if part is not None:
+        check_part(part)
     needing: dict[Prefixes, list[Term]] = {}
     for term in terms:
         if term.needs.any_teacher:
@@ -74,7 +81,7 @@ def _speaker(
     asked = spec.teacher == "cache"
     if "teacher" in inputs and not asked:
         reason = ""
-        if objection is not None and ("cache" in inputs or prefixes == "student"):
+        if objection is not None and ("cache" in inputs or prefixes in NEW_TEXT):
             reason = objection.message
         return Speaker(terms=terms, cached=False, reason=reason)
     if objection is not None and (asked or "cache" in inputs):
@@ -93,7 +100,7 @@ def _objection(
     from ketchup_cli.models.cached_teacher import SOURCES, cache_offers
     from ketchup_cli.models.teacher import check_offers
 
-    if prefixes == "student":
+    if prefixes in NEW_TEXT:
         return MismatchError(
             f"a teacher cache knows only completions scored before; {_names(terms)} learns from the"
             " student's own",
@@ -106,11 +113,18 @@ def _objection(
         )
     label = inputs["cache"].label
     meta = read_meta(inputs["cache"].path)
+    part = part_of(terms)
     try:
         for term in terms:
             check_offers(term.needs, cache_offers(meta), label, prefixes=prefixes)
     except MismatchError as error:
         return error
+    if part is not None and part.kind != "head":
+        return MismatchError(
+            f"teacher cache `{label}` holds last states, behind which `module = head` can be trained;"
+            f" {_names(terms)} trains `{part.kind}`",
+            hint="--set objective.module=head, or --set teacher=live",
+        )
     if SOURCES[meta.completions] != prefixes or meta.split != spec.split:
         wanted = {source: name for name, source in SOURCES.items()}[prefixes]
         return MismatchError(
@@ -173,7 +187,7 @@ def kl_probe(teacher: LiveTeacher, student: Policy, *, tokens_per_batch: int) ->
             total += float(F.kl(p_1NV, student.head(ours_NH[part])[None]).sum())
         return total
 
-    def measure(rows: Sequence[Row]) -> float:
-        return on_tokens(student, rows, visit, tokens_per_batch=tokens_per_batch)
+    def measure(rows: Sequence[Row]) -> dict[str, float]:
+        return {"kl_probe": on_tokens(student, rows, visit, tokens_per_batch=tokens_per_batch)}
 
     return measure
