@@ -173,7 +173,7 @@ def layer_angles(student_LNH: Tensor, teacher_KNH: Tensor, *, anchor: int = 1) -
     _check_given((anchor,), 1, teacher_KNH.shape[0])
     teacher_KNH = at_least_float32(teacher_KNH)
     found = []
-    for student_NH in at_least_float32(student_LNH):
+    for student_NH in student_LNH:
         way_KNH = teacher_KNH - student_NH
         length_KN = way_KNH.norm(dim=-1)
         dot_KN = (way_KNH * way_KNH[anchor - 1]).sum(dim=-1)

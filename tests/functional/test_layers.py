@@ -227,16 +227,20 @@ def test_the_embeddings_are_not_matched():
     assert student.grad[1:].abs().min() > 0
 
 
-def test_half_precision_is_computed_in_float32():
+@pytest.mark.parametrize("norm", NORMS)
+def test_half_precision_is_computed_in_float32(norm):
     student, teacher = (
         random_states(2, 5, seed=1).bfloat16(),
         random_states(2, 5, seed=2).bfloat16(),
     )
 
-    found = F.layer_distances(student, teacher, layers=(1, 2))
+    found = F.layer_distances(student, teacher, layers=(1, 2), norm=norm)
 
     torch.testing.assert_close(
-        found, F.layer_distances(student.float(), teacher.float(), layers=(1, 2)), atol=0, rtol=0
+        found,
+        F.layer_distances(student.float(), teacher.float(), layers=(1, 2), norm=norm),
+        atol=0,
+        rtol=0,
     )
 
 
@@ -324,3 +328,12 @@ def test_where_student_and_teacher_agree_there_is_no_angle():
 def test_an_anchor_the_teacher_does_not_have_is_refused():
     with pytest.raises(ShapeError, match="no teacher layer 4"):
         F.layer_angles(torch.ones(1, 2, 3), torch.ones(3, 2, 3), anchor=4)
+
+
+def test_angles_of_half_precision_are_computed_in_float32():
+    student, teacher = (random_states(n, 5, seed=n)[1:].flatten(1, 2).bfloat16() for n in (2, 3))
+
+    found = F.layer_angles(student, teacher)
+
+    expected = F.layer_angles(student.float(), teacher.float())
+    torch.testing.assert_close(found, expected, atol=0, rtol=0)

@@ -9,6 +9,7 @@ from distilling import make_inputs
 
 from ketchup_cli import functional as F
 from ketchup_cli.errors import MismatchError, SpecError
+from ketchup_cli.lab.angles import Angles
 from ketchup_cli.models.build import random_model
 from ketchup_cli.models.encode import Limits, collate
 from ketchup_cli.models.load import load_policy, save_policy
@@ -92,6 +93,18 @@ def test_a_copied_layer_has_no_angles_to_itself(tmp_path: Path) -> None:
 
     (pair,) = (p for p in found["pairs"] if (p["student"], p["teacher"]) == (1, 1))
     assert (pair["count"], pair["missing"], pair["mean"]) == (0, found["tokens"], None)
+
+
+def test_only_angles_there_are_are_counted() -> None:
+    states = torch.eye(3).view(3, 1, 3)
+    counts = Angles(anchor=1, bins=4)
+    counts.add(states[1:2], states)
+
+    first, second, third = counts.seen()
+
+    assert (first.count, first.acute, first.histogram) == (1, 1, (0, 0, 0, 1))
+    assert (second.count, second.missing, second.acute, second.histogram) == (0, 1, 0, (0,) * 4)
+    assert (third.count, third.acute, third.mean) == (1, 1, pytest.approx(0.5))
 
 
 def test_the_same_models_give_the_same_bytes(tmp_path: Path) -> None:
