@@ -18,6 +18,7 @@ EXAMPLES: Mapping[str, str] = {
     "seqkd": "ketchup seqkd",
     "distill": "ketchup distill --k 4",
     "lab": "ketchup lab --student kl-student --set batches=16",
+    "angles": "ketchup angles --student kl-student",
     "generate": "ketchup generate --model kl-student --split test",
     "score": "ketchup score --generations kl-student-test",
 }
@@ -32,6 +33,7 @@ _NEXT: Mapping[str, str] = {
     "seqkd": "ketchup distill --objective nll --pseudo-targets {name}",
     "distill": "ketchup generate --model {name}",
     "lab": "ketchup show {name}",
+    "angles": "ketchup distill --objective layer_match",
     "generate": "ketchup score --generations {name}",
     "score": "ketchup show {name}",
 }
@@ -235,6 +237,25 @@ def lab(
     """
     shared = o.common(config, sets, store, name, dry_run, json)
     _run("lab", shared, {"student": student, "teacher": teacher, "corpus": corpus})
+
+
+def angles(
+    student: o.StudentOption = None,
+    teacher: o.TeacherOption = None,
+    corpus: o.CorpusOption = None,
+    config: o.ConfigOption = None,
+    sets: o.SetOption = None,
+    store: o.StoreOption = None,
+    name: o.NameOption = None,
+    dry_run: o.DryRunOption = False,
+    json: o.JsonOption = False,
+) -> None:
+    """See how a teacher's layers lie around a student's.
+
+    Mostly acute angles mean that it matters little which layer `layer_match` pulls to.
+    """
+    shared = o.common(config, sets, store, name, dry_run, json)
+    _run("angles", shared, {"student": student, "teacher": teacher, "corpus": corpus})
 
 
 def generate(
