@@ -20,6 +20,7 @@ from ketchup_cli.signals import (
 
 LENGTHS = (5, 3, 1, 4)
 GROUPS = (7, 7, 9, 9)
+CHOSEN = (1, 0, 0, 1)
 VOCABULARY = 6
 TOP = 3
 SIZES = Sizes(
@@ -49,6 +50,7 @@ def make_batch(seed: int = 0, *, dtype: torch.dtype = torch.float64) -> Batch:
         source="student",
         behaviour_logp_BT=behaviour_BT.to(dtype),
         group_B=torch.tensor(GROUPS),
+        chosen_B=torch.tensor(CHOSEN),
     )
 
 

@@ -235,6 +235,7 @@ class Tripwire:
         return getattr(self._signal, name)
 
 
+OF_THE_BATCH = {"tokens_BT", "mask_BT", "source", "behaviour_logp_BT", "group_B", "chosen_B"}
 STATISTICS = {"taken_BT", "best_BT", "expected_BT", "mean_BT", "lse_BT", "temperature"}
 
 
@@ -260,9 +261,7 @@ def test_nothing_is_read_that_was_not_asked_for(table):
     student = {"logits_BTV", "logp_taken_BT"} | ({"hidden_LBTH"} if needs.hidden else set())
     teacher = Tripwire(inputs.teacher, allowed_of_teacher(needs))
     guarded = Inputs(
-        batch=Tripwire(
-            inputs.batch, {"tokens_BT", "mask_BT", "source", "behaviour_logp_BT", "group_B"}
-        ),
+        batch=Tripwire(inputs.batch, OF_THE_BATCH),
         student=Tripwire(inputs.student, student),
         teacher=teacher if needs.any_teacher else None,
         reference=Tripwire(inputs.student, student if needs.reference else set()),
