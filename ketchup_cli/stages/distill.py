@@ -31,6 +31,7 @@ PSEUDO_TARGETS = "pseudo-targets.jsonl"
 def plan(spec: DistillSpec, inputs: Mapping[str, Input]) -> tuple[tuple[str, str], ...]:
     """Return the plan's lines: the loss, who the teacher is and why, the size of the work."""
     terms = objectives.terms(spec.objective)
+    _check_share(spec, terms)
     validation = spec.validation
     size = f"batches of {spec.tokens_per_batch:,} tokens"
     if any(term.prefixes in NEW_TEXT for term in terms):
@@ -70,6 +71,17 @@ def _teacher_lines(
     return lines
 
 
+def _check_share(spec: DistillSpec, terms: Sequence[Term]) -> None:
+    """Refuse to mix a teacher into rollouts where no live teacher listens to them."""
+    share = spec.rollout.teacher_share
+    if share and not any(term.prefixes == "student" and term.needs.any_teacher for term in terms):
+        raise SpecError(
+            f"`rollout.teacher_share` is {share:g}; no term has the student's own completions judged"
+            " by a teacher",
+            hint="--objective minillm, or --set rollout.teacher_share=0",
+        )
+
+
 def run(
     spec: DistillSpec, inputs: Mapping[str, Input], build: Build, reporter: Reporter
 ) -> dict[str, Any]:
@@ -89,6 +101,7 @@ def run(
 
     quiet()
     terms = objectives.terms(spec.objective)
+    _check_share(spec, terms)
     speakers = choose(spec, terms, inputs)
     accelerator = training.make_accelerator(spec)
     student = load_policy(
@@ -109,7 +122,9 @@ def run(
             policy=student,
             terms=terms,
             spec=spec,
-            sources=_sources(spec, rows, student=student),
+            sources=_sources(
+                spec, rows, student=student, teacher=None if live is None else live.policy
+            ),
             teachers=teachers if learner is None else learner.teachers,
             evaluate=dev.figures,
             checkpoints=Checkpoints(build.state_path),
@@ -186,7 +201,11 @@ def _note_unpaired(rows: Sequence[Row], examples: Sequence[Example], reporter: R
 
 
 def _sources(
-    spec: DistillSpec, rows: Mapping[Prefixes, Sequence[Row]], *, student: Policy
+    spec: DistillSpec,
+    rows: Mapping[Prefixes, Sequence[Row]],
+    *,
+    student: Policy,
+    teacher: Policy | None,
 ) -> dict[Prefixes, Source]:
     """Return where the completions of each kind come from."""
     from ketchup_cli.train.data import PromptSource, RowSource
@@ -198,7 +217,7 @@ def _sources(
         if prefixes == "student":
             prompts = PromptSource(own, prompts=spec.rollout.prompts, seed=spec.seed)
             sources[prefixes] = RolloutSource(
-                student, prompts, rollout=spec.rollout, seed=spec.seed
+                student, prompts, rollout=spec.rollout, seed=spec.seed, teacher=teacher
             )
         elif prefixes == "pairs":
             sources[prefixes] = PairSource(student, own, rollout=spec.rollout, seed=spec.seed)

@@ -24,16 +24,24 @@ class RolloutSource:
     """Prompts answered by the student as it is when the batch is asked for.
 
     Invariant: a completion depends on the weights and on (seed, example id, sample index); a
-    prompt met again in a later epoch has later sample indices, so its samples are new.
+    prompt met again in a later epoch has later sample indices, so its samples are new. Where
+    `rollout.teacher_share` is above 0 the teacher's weights have their part in it too.
     """
 
     def __init__(
-        self, policy: Policy, prompts: PromptSource, *, rollout: RolloutSpec, seed: int
+        self,
+        policy: Policy,
+        prompts: PromptSource,
+        *,
+        rollout: RolloutSpec,
+        seed: int,
+        teacher: Policy | None = None,
     ) -> None:
         self._policy = policy
         self._prompts = prompts
         self._rollout = rollout
         self._seed = seed
+        self._teacher = teacher
 
     def batches(self, first: int, stride: int) -> Iterator[Batch]:
         """Return batches `first`, `first + stride`, ... endlessly, each drawn when asked for.
@@ -47,18 +55,23 @@ class RolloutSource:
     def samples(self, first: int, stride: int) -> Iterator[tuple[int, Samples]]:
         """Return (epoch, samples) of the same batches, with those that were cut."""
         for epoch, rows in self._prompts.prompts(first, stride):
-            yield epoch, sample(
-                self._policy,
-                rows,
-                Sampling(
-                    samples=self._rollout.samples,
-                    temperature=self._rollout.temperature,
-                    top_k=self._rollout.top_k,
-                    top_p=self._rollout.top_p,
-                    max_new_tokens=self._rollout.max_new_tokens,
-                    first=epoch * self._rollout.samples,
+            yield (
+                epoch,
+                sample(
+                    self._policy,
+                    rows,
+                    Sampling(
+                        samples=self._rollout.samples,
+                        temperature=self._rollout.temperature,
+                        top_k=self._rollout.top_k,
+                        top_p=self._rollout.top_p,
+                        max_new_tokens=self._rollout.max_new_tokens,
+                        first=epoch * self._rollout.samples,
+                        teacher_share=self._rollout.teacher_share,
+                    ),
+                    seed=self._seed,
+                    teacher=self._teacher,
                 ),
-                seed=self._seed,
             )
 
 

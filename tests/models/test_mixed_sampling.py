@@ -180,3 +180,10 @@ def test_a_teacher_of_too_few_positions_is_refused() -> None:
 
     with pytest.raises(SpecError, match="do not fit the 64 positions"):
         sample(student, prompts(student), long, seed=1, teacher=teacher)
+
+
+def test_a_share_without_a_teacher_is_refused() -> None:
+    student = eager("t5")
+
+    with pytest.raises(SpecError, match=r"a share of 0.4 is the teacher's"):
+        sample(student, prompts(student), mixed(), seed=1)

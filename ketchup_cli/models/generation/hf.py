@@ -66,10 +66,15 @@ def sample(
         teacher: who is mixed in, where `sampling.teacher_share` is above 0; of the same tokenizer.
 
     Raises:
-        SpecError: the model, or the teacher, has too few positions.
+        SpecError: the model, or the teacher, has too few positions, or there is no teacher to mix in.
         NonFiniteError: the model's logits are not finite.
     """
     guide = teacher if sampling.teacher_share > 0 else None
+    if sampling.teacher_share > 0 and teacher is None:
+        raise SpecError(
+            f"a share of {sampling.teacher_share:g} is the teacher's, and there is no teacher",
+            hint="--set rollout.teacher_share=0",
+        )
     for reader in (policy, guide):
         if reader is not None:
             _check_positions(reader, prompts, sampling.max_new_tokens)
