@@ -43,7 +43,8 @@ SOURCES: dict[str, Prefixes] = {"references": "data", "pseudo-targets": "teacher
 def cache_offers(meta: CacheMeta) -> Offers:
     """Return what a cache can give; all logits kept in float32 are as good as the teacher.
 
-    From the last states logits are made anew, so any temperature can be had.
+    From the last states logits are made anew, so any temperature can be had, and a network beside
+    the head can be trained.
     """
     layout = meta.layout
     complete = layout.top == layout.vocabulary and layout.gap_dtype == "float32"
@@ -52,6 +53,7 @@ def cache_offers(meta: CacheMeta) -> Offers:
         detail="dense" if complete or states else "top" if layout.top else "stats",
         temperatures=None if states else layout.temperatures,
         any_prefix=False,
+        gradient=states,
         sampled=layout.keep == "sampled",
         statistics=not layout.partial,
     )

@@ -113,6 +113,7 @@ def terms(tables: Iterable[Mapping[str, Any]]) -> tuple[Term, ...]:
     built = tuple(term for table in tables for term in build(table))
     if not built:
         raise SpecError("the objective has no terms", hint="--objective ketchup")
+    _check_parts(built)
     seen: set[tuple[str, str]] = set()
     temperatures: dict[str, float] = {}
     for term in built:
@@ -145,6 +146,27 @@ def to_tables(terms: Iterable[Term]) -> tuple[Table, ...]:
         }
         for term in terms
     )
+
+
+def _check_parts(built: Iterable[Term]) -> None:
+    """Refuse terms that cannot share the one teacher there is."""
+    listening = [term for term in built if term.needs.any_teacher]
+    training = [term for term in listening if term.objective.teacher_part is not None]
+    if len({term.objective.teacher_part for term in training}) > 1:
+        shown = " and ".join(f"`{term.name}`" for term in training)
+        raise SpecError(
+            f"{shown} train different parts of one teacher",
+            hint="give both the same `module`, `rank` and `teacher_rate`",
+        )
+    others = [term for term in listening if term not in training]
+    for term in training:
+        part = term.objective.teacher_part
+        if others and part is not None and part.kind == "full":
+            raise SpecError(
+                f"`{term.name}` trains the whole teacher; `{others[0].name}` asks for the teacher as"
+                " it came",
+                hint="--set objective.module=lora",
+            )
 
 
 def _check_name(name: str) -> None:

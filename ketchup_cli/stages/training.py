@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
@@ -41,8 +41,8 @@ DECODED_TOKENS = 8000
 SCORED_TOKENS = 512
 """Tokens whose logits over the vocabulary exist at once when dev rows are scored."""
 
-Probe = Callable[[Sequence[Row]], float]
-"""Mean divergence of the student from its teacher on fixed rows."""
+Probe = Callable[[Sequence[Row]], Mapping[str, float]]
+"""Figures on fixed rows, the mean divergence of the student from its teacher among them."""
 
 
 def limits(spec: TrainingSpec) -> Limits:
@@ -92,7 +92,7 @@ class DevSet:
         found["loss"] = mean_loss(self.policy, self.rows, self.spec.tokens_per_batch)
         count = self.spec.validation.probe
         if self.probe is not None and count:
-            found["kl_probe"] = self.probe(self.rows[:count])
+            found |= self.probe(self.rows[:count])
         return found
 
     def _text_figures(self) -> dict[str, float]:
@@ -227,6 +227,11 @@ def summary(outcome: Outcome, policy: Policy, spec: TrainingSpec) -> dict[str, A
         "sentence": outcome.sentence,
         "first": dict(outcome.validations[0]),
         "last": dict(outcome.validations[-1]),
+        "kept": next(
+            dict(figures)
+            for figures in outcome.validations
+            if figures["update"] == outcome.best_update
+        ),
     }
 
 
