@@ -11,8 +11,7 @@ ketchup distill --objective kl --name kl-student \
     --set updates=450 --set precision=bfloat16 --set dropout=0 \
     --set optimizer.name=adafactor --set optimizer.learning_rate=1e-2 --set optimizer.warmup=30
 ketchup distill --k 4 --from kl-student --name ketchup-student \
-    --set updates=40 --set validation.every=20 \
-    --set optimizer.learning_rate=2e-4 --set optimizer.warmup=5 --set rollout.top_k=2
+    --set updates=40 --set validation.every=20 --set optimizer.warmup=5
 
 for model in teacher kl-student ketchup-student; do
     ketchup generate --model "$model" --name "$model-test"

@@ -42,12 +42,12 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 _ROLLOUTS: Mapping[str, Any] = {
-    "updates": 400,
+    "updates": 120,
     "dropout": 0.0,
-    "checkpoint_every": 50,
-    "optimizer": {"learning_rate": 5e-5, "warmup": 20},
-    "rollout": {"prompts": 48, "samples": 4},
-    "validation": {"every": 50},
+    "checkpoint_every": 20,
+    "optimizer": {"learning_rate": 2e-4, "warmup": 10},
+    "rollout": {"prompts": 48, "samples": 4, "top_k": 2},
+    "validation": {"every": 20},
 }
 
 _PUBLISHED: Mapping[str, Any] = {
