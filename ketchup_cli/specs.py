@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, final
 from msgspec import Meta
 
 from ketchup_cli.spec import Spec
+from ketchup_cli.spec_caches import CacheTeacherSpec, ImportCacheSpec
 from ketchup_cli.spec_parts import (
     Count,
     DecodingSpec,
@@ -34,6 +35,7 @@ __all__ = [
     "DistillSpec",
     "FiltersSpec",
     "GenerateSpec",
+    "ImportCacheSpec",
     "LabSpec",
     "NewModelSpec",
     "OptimizerSpec",
@@ -116,48 +118,6 @@ class TrainSpec(TrainingSpec, frozen=True, kw_only=True):
 
     label_smoothing: Share = 0.1
     """Mass spread evenly over the vocabulary."""
-
-
-@final
-class CacheTeacherSpec(Spec, frozen=True, kw_only=True):
-    """Write what the teacher says about completions to safetensors shards."""
-
-    split: str = "train"
-    """Split whose prompts are scored."""
-    examples: Natural = 0
-    """First examples of the split that are used; 0 uses all."""
-    completions: Literal["references", "pseudo-targets"] = "references"
-    """Whose completions are scored."""
-    keep: Literal["top", "sampled", "hidden"] = "top"
-    """What is kept beside statistics: the largest logits, tokens drawn, or the last states."""
-    top: Natural = 32
-    """Largest logits kept per token; 0 keeps statistics only, the vocabulary's size keeps all."""
-    draws: Annotated[int, Meta(ge=1, le=255)] = 50
-    """Tokens drawn at each step, where `keep` is sampled."""
-    seed: int = 0
-    """Decides the draws."""
-    state_dtype: Literal["float16", "float32"] = "float16"
-    """Type of the kept states, where `keep` is hidden."""
-    temperatures: tuple[Positive, ...] = (1.0,)
-    """Temperatures the log-sum-exp, the expectation and the tail are stored for."""
-    gap_dtype: Literal["float16", "float32"] = "float16"
-    """Type of the kept logits, stored as distances from the largest."""
-    examples_per_shard: Count = 4096
-    """Examples in one file; a killed run resumes at a shard."""
-    tokens_per_batch: Count = 4000
-    """Padded prompt and completion tokens in one forward pass."""
-    chunk_tokens: Count = 512
-    """Tokens whose logits over the vocabulary exist at once."""
-    max_prompt_tokens: Count = 512
-    """Longest prompt."""
-    max_completion_tokens: Count = 256
-    """Longest completion, its end token included."""
-    too_long: TooLong = "error"
-    """What becomes of a longer one: error, truncate or skip; counted either way."""
-    device: Device = "auto"
-    """Where the teacher runs."""
-    precision: Literal["float32", "bfloat16"] = "float32"
-    """bfloat16 runs the teacher's layers in bfloat16; statistics stay float32."""
 
 
 @final

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from ketchup_cli import __version__
-from ketchup_cli.cli import about, inspect, stages
+from ketchup_cli.cli import about, caches, inspect, stages
 from ketchup_cli.cli.console import Console, print_json, print_result
 from ketchup_cli.cli.options import Commands
 from ketchup_cli.cli.request import SCHEMA_VERSION
@@ -41,6 +41,7 @@ STAGE_COMMANDS: Commands = tuple(
         ("seqkd", stages.seqkd),
         ("distill", stages.distill),
         ("lab", stages.lab),
+        ("angles", stages.angles),
         ("generate", stages.generate),
         ("score", stages.score),
     )
@@ -64,6 +65,10 @@ def build_app() -> typer.Typer:
     for name, function, example in about.CONFIG_COMMANDS:
         config.command(name, epilog=f"Example: {example}")(function)
     app.add_typer(config, name="config", epilog="Example: ketchup config show distill")
+    cache = typer.Typer(help="Look into teacher caches, or import them.", rich_markup_mode=None)
+    for name, function, example in caches.CACHE_COMMANDS:
+        cache.command(name, epilog=f"Example: {example}")(function)
+    app.add_typer(cache, name="cache", epilog="Example: ketchup cache inspect en-nl-cache")
     return app
 
 

@@ -50,6 +50,26 @@ def columns_of(layout: Layout, reduced: Reduced) -> dict[str, Tensor]:
     return {**found, "ids": ids_NM, "gaps": gaps_NM, "tail": tail_NK}
 
 
+def log_prob_columns(
+    layout: Layout, steps: Sequence[Sequence[tuple[float, int]]]
+) -> dict[str, Tensor]:
+    """Return the columns of steps of which only log-probabilities are known, most likely first.
+
+    At temperature tau a gap between logits is tau times that between log-probabilities, and their
+    log-sum-exp can be put at 0.
+    """
+    tau = layout.temperatures[0]
+    logp_NM = torch.tensor([[value for value, _ in step[: layout.top]] for step in steps])
+    ids_NM = torch.tensor([[token for _, token in step[: layout.top]] for step in steps])
+    return {
+        "best": tau * logp_NM[:, 0],
+        "lse": torch.zeros(len(steps), 1),
+        "tail": (1 - logp_NM.double().exp().sum(dim=1, keepdim=True)).clamp(0, 1),
+        "ids": ids_NM,
+        "gaps": tau * (logp_NM[:, :1] - logp_NM),
+    }
+
+
 @final
 class ShardWriter:
     """Gathers what the teacher says about some rows, in any order, and gives the shard's bytes.
