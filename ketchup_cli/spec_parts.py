@@ -105,7 +105,8 @@ class ValidationSpec(Spec, frozen=True, kw_only=True):
     probe: Natural = 64
     """Examples on which the divergence from a live teacher is measured; 0 measures none."""
     guard: Natural = 3
-    """Validations in a row with a rising return and a falling metric that end the run; 0 never."""
+    """Validations in a row with a rising return and a falling metric that end the run, or with both
+    sides of a preference falling that bring a warning; 0 never."""
 
 
 class RolloutSpec(Spec, frozen=True, kw_only=True):

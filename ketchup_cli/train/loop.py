@@ -245,15 +245,16 @@ def _note(tally: Tally, loss: Loss, mask_BT: Tensor, *, label: str) -> None:
 
 def student_signal(policy: Policy, batch: Batch, *, hidden: bool = False) -> StudentSignal:
     """Return what the student says about a batch, in one forward pass; gradients flow."""
-    hidden_LBTH = None
+    hidden_LBTH = encoder_LBSH = None
     if hidden:
-        logits_BTV, hidden_LBTH = policy.logits_with_layers(batch)
+        logits_BTV, hidden_LBTH, encoder_LBSH = policy.logits_with_layers(batch)
     else:
         logits_BTV = policy.logits(batch)
     return StudentSignal(
         logits_BTV=logits_BTV,
         logp_taken_BT=F.log_probs_of(logits_BTV, batch.tokens_BT),
         hidden_LBTH=hidden_LBTH,
+        encoder_LBSH=encoder_LBSH,
     )
 
 
@@ -284,6 +285,7 @@ def _tell(
     run.log.write({"update": state.update, **figures, **turns, **speed})
     if GAIN in figures:
         state.gains.append(figures[GAIN])
+    state.sides.note(figures)
     shown = [f"loss {figures['loss']:.3f}"] if "loss" in figures else []
     for name, label in ((GAIN, "return"), ("entropy", "entropy"), ("finished", "finished")):
         if name in figures:
@@ -320,3 +322,7 @@ def _validate(run: Run, state: State) -> None:
     run.log.write({"event": "validation", "update": state.update, **figures})
     shown = "  ".join(f"{name} {value:.3f}" for name, value in figures.items())
     run.reporter.note("validation", f"update {state.update}: {shown}")
+    warning = state.sides.judge(state.update, count=run.spec.validation.guard)
+    if warning:
+        run.log.write({"event": "warning", "update": state.update, "text": warning})
+        run.reporter.note("warning", warning)

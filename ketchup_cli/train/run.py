@@ -22,6 +22,7 @@ from ketchup_cli.train.metrics import MetricsLog
 from ketchup_cli.train.optim import build_optimizer, optimizer_tensors, restore_optimizer
 from ketchup_cli.train.replay import Replay
 from ketchup_cli.train.resume import Checkpoints
+from ketchup_cli.train.sides import Sides
 from ketchup_cli.train.stopping import Ended, Watch
 
 
@@ -83,6 +84,7 @@ class State:
     watch: Watch
     gains: list[float] = field(default_factory=list)
     """Mean returns since the last validation."""
+    sides: Sides = field(default_factory=Sides)
     validations: list[dict[str, float]] = field(default_factory=list)
     ended: Ended = ""
 
@@ -108,6 +110,7 @@ def start(run: Run) -> State:
     state.update = found.update
     state.watch.restore(found.facts["watch"])
     state.gains = list(found.facts["gains"])
+    state.sides.restore(found.facts["sides"])
     state.validations = list(found.facts["validations"])
     state.ended = found.facts.get("ended", "")
     run.log.resume(found.update)
@@ -145,6 +148,7 @@ def save(run: Run, state: State) -> None:
     facts = {
         "watch": state.watch.to_facts(),
         "gains": state.gains,
+        "sides": state.sides.to_facts(),
         "validations": state.validations,
         "ended": state.ended,
     }
