@@ -1,3 +1,5 @@
+from contextlib import suppress
+
 import pytest
 import tiny
 import torch
@@ -5,7 +7,8 @@ from objective_inputs import make_inputs
 from torch import Tensor
 
 from ketchup_cli import functional as F
-from ketchup_cli.errors import NonFiniteError
+from ketchup_cli import objectives
+from ketchup_cli.errors import NonFiniteError, SpecError
 from ketchup_cli.lab.estimators import Estimator, estimators
 from ketchup_cli.lab.gradients import choose_parameters, gradients
 from ketchup_cli.signals import BatchLoss, Inputs, Needs, SequenceLoss
@@ -133,3 +136,31 @@ def test_a_gradient_that_is_not_finite_names_its_estimator():
 
     with pytest.raises(NonFiniteError, match="gradient of `it` is not finite"):
         next(gradients(inputs, [named(Broken())], {"x": leaf_BTV}, counts=(1.0, 1.0)))
+
+
+# any objective
+
+
+def measurable() -> list[Estimator]:
+    """Every objective that learns from the student's completions and a frozen teacher's logits."""
+    found = []
+    for name in objectives.names():
+        spec = LabSpec(k=(), objectives=({"name": name},), reference=({"name": name},))
+        with suppress(SpecError):
+            found += estimators(spec)
+    return found
+
+
+def test_policy_gradients_and_divergences_can_be_measured():
+    assert {"ketchup", "llmr", "vopd", "minillm", "reverse_kl"} <= {
+        item.label for item in measurable()
+    }
+
+
+@pytest.mark.parametrize("estimator", measurable(), ids=lambda item: item.label)
+def test_an_objective_of_any_name_has_its_gradient(estimator: Estimator):
+    inputs = make_inputs(needs=estimator.objective.needs)
+    leaf_BTV = inputs.student.logits_BTV
+    _, flat_P = next(gradients(inputs, [estimator], {"logits": leaf_BTV}, counts=(13.0, 4.0)))
+
+    assert flat_P.any()
