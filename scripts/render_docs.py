@@ -200,7 +200,16 @@ def _objective_section(name: str) -> str:
     ]
     shown = table(("setting", "default", "values", "meaning"), rows)
     docstring = ast.get_docstring(ast.parse(source)) or ""
-    return f"\n## {name}\n\n```text\n{docstring}\n```\n\n{shown}{_presets(kind.presets)}"
+    return (
+        f"\n## {name}\n\n```text\n{docstring}\n```\n\n{shown}{_fits(kind.fits)}"
+        f"{_presets(kind.presets)}"
+    )
+
+
+def _fits(fits: Mapping[str, str]) -> str:
+    """Return what each kind of teacher signal is good for, the kinds as in docs/signals.md."""
+    rows = [(f"`{kind}`", how) for kind, how in fits.items()]
+    return "\n" + table(("from", "what is exact, what is lost"), rows) if rows else ""
 
 
 def _presets(presets: Mapping[str, Mapping[str, Any]]) -> str:

@@ -132,9 +132,5 @@ def import_(
 
 CACHE_COMMANDS: o.Commands = (
     ("inspect", inspect, "ketchup cache inspect en-nl-cache"),
-    (
-        "import",
-        import_,
-        "ketchup cache import --from axolotl data/logprobs.parquet --name imported",
-    ),
+    ("import", import_, "ketchup cache import --from axolotl data/logprobs.parquet"),
 )
