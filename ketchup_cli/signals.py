@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-Prefixes = Literal["data", "teacher", "student", "pairs"]
-"""Who wrote the completions: the corpus, the teacher (pseudo-targets), the student itself, or
-teacher and student one each for every prompt."""
+Prefixes = Literal["data", "teacher", "student", "pairs", "extra"]
+"""Who wrote the completions: the corpus, the teacher (pseudo-targets), the student itself, teacher
+and student one each for every prompt, or a second corpus."""
 
 NEW_TEXT: tuple[Prefixes, ...] = ("student", "pairs")
 """Completions of which some are written while the student learns, so that no cache knows them."""
@@ -141,6 +141,8 @@ class TeacherSignal:
     """All logits with a gradient into the teacher's trainable part."""
     hidden_LBTH: Tensor | None = None
     """States of the embeddings and of every decoder layer, L = layers + 1."""
+    encoder_LBSH: Tensor | None = None
+    """The same of an encoder, aligned with the prompt."""
 
 
 @final
@@ -152,6 +154,8 @@ class StudentSignal:
     logp_taken_BT: Tensor
     hidden_LBTH: Tensor | None = None
     """States of the embeddings and of every decoder layer, L = layers + 1."""
+    encoder_LBSH: Tensor | None = None
+    """The same of an encoder, aligned with the prompt."""
 
 
 @final
@@ -176,6 +180,8 @@ class Sizes:
     student_width: int
     teacher_layers: int
     teacher_width: int
+    student_encoder_layers: int = 0
+    teacher_encoder_layers: int = 0
 
 
 @final
@@ -212,7 +218,8 @@ class Needs:
     student_expected: bool = False
     """Whether `TeacherSignal.student_expected_BT` is read; it takes a live teacher."""
     hidden: bool = False
-    """Whether the states of all layers are read, those of the student and of a live teacher."""
+    """Whether the states of all layers are read, those of the student and of a live teacher; an
+    encoder's come along."""
     reference: bool = False
     trainable_teacher: bool = False
     """Whether `TeacherSignal.own_BTV` is read; it takes a teacher with a trainable part."""

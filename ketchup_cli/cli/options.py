@@ -29,6 +29,10 @@ ModelOption = Annotated[
 CorpusOption = Annotated[
     str | None, typer.Option("--corpus", metavar="NAME", help="Corpus: artifact or folder.")
 ]
+ExtraCorpusOption = Annotated[
+    str | None,
+    typer.Option("--extra-corpus", metavar="NAME", help="Second corpus, for terms on `extra`."),
+]
 CacheOption = Annotated[
     str | None, typer.Option("--cache", metavar="NAME", help="Teacher cache: artifact or folder.")
 ]

@@ -185,6 +185,7 @@ def distill(
     cache: o.CacheOption = None,
     pseudo_targets: o.PseudoTargetsOption = None,
     corpus: o.CorpusOption = None,
+    extra_corpus: o.ExtraCorpusOption = None,
     objective: o.ObjectiveOption = None,
     k: o.KOption = None,
     preset: o.PresetOption = None,
@@ -206,6 +207,7 @@ def distill(
         "cache": cache,
         "pseudo-targets": pseudo_targets,
         "corpus": corpus,
+        "extra-corpus": extra_corpus,
     }
     named = "ketchup" if objective is None and k is not None else objective
     flags = (

@@ -27,8 +27,8 @@ class Nll(Objective):
 
     @property
     def needs(self) -> Needs:
-        """Return completions of the corpus or of the teacher."""
-        return Needs(prefixes=("data", "teacher"))
+        """Return completions of the corpus, of the teacher, or of a second corpus."""
+        return Needs(prefixes=("data", "teacher", "extra"))
 
     def __call__(self, inputs: Inputs) -> TokenLoss:
         """Return the smoothed negative log-likelihood of every token."""

@@ -55,7 +55,10 @@ class Vopd(Objective):
     importance: Literal["none", "step"] = "none"
     """step multiplies by pi / behaviour of each token, for rollouts used more than once."""
 
-    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"default": Ketchup.presets["default"]}
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        # ancestral samples: the control variate is an expectation under the whole distribution
+        "default": {**Ketchup.presets["default"], "rollout": {"prompts": 48, "samples": 4}},
+    }
     fits: ClassVar[Mapping[str, str]] = {
         "stats": "exact for support=full and support=none",
         "dense": "exact",

@@ -77,6 +77,10 @@ def _distill_uses_pseudo_targets(spec: specs.DistillSpec) -> bool:
     return any(term.prefixes in TEACHER_TEXT for term in _objective_terms(spec))
 
 
+def _distill_uses_extra(spec: specs.DistillSpec) -> bool:
+    return any(term.prefixes == "extra" for term in _objective_terms(spec))
+
+
 _CORPUS = Role(name="corpus", kind="corpus")
 _PSEUDO_TARGETS = Role(
     name="pseudo-targets",
@@ -172,6 +176,12 @@ STAGES: Mapping[str, Stage] = {
                     kind="pseudo-targets",
                     needed=_distill_uses_pseudo_targets,
                     used=_distill_uses_pseudo_targets,
+                ),
+                Role(
+                    name="extra-corpus",
+                    kind="corpus",
+                    needed=_distill_uses_extra,
+                    used=_distill_uses_extra,
                 ),
             ),
             output_role="",

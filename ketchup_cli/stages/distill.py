@@ -273,7 +273,7 @@ def _encoded(
     student: Policy,
     examples: Sequence[Example],
 ) -> Encoded:
-    """Return the rows of one kind: references, pseudo-targets, or prompts alone."""
+    """Return the rows of one kind: references of either corpus, pseudo-targets, or prompts alone."""
     from ketchup_cli.models.encode import Limits, encode_prompts
     from ketchup_cli.models.sources import of_examples, pseudo_target_rows, reference_rows
     from ketchup_cli.stages import training
@@ -284,6 +284,9 @@ def _encoded(
     limits = training.limits(spec)
     if prefixes == "data":
         return reference_rows(student, examples, limits)
+    if prefixes == "extra":
+        others = corpora.read_split(inputs["extra-corpus"].path, spec.split)
+        return reference_rows(student, others, limits)
     generations = corpora.read_generations(inputs["pseudo-targets"].path / PSEUDO_TARGETS)
     if spec.examples:
         generations = of_examples(generations, examples)

@@ -74,6 +74,7 @@ def test_every_role_of_a_stage_may_be_named():
     assert role_names() == (
         "cache",
         "corpus",
+        "extra-corpus",
         "generations",
         "model",
         "pseudo-targets",
