@@ -15,6 +15,9 @@ from ketchup_cli.stages import Stage
 
 DEFAULT_PRESET = "default"
 
+TEXT_FLAG = "--pseudo-targets"
+"""The flag that names teacher text, and lets the first term learn from it."""
+
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,11 +133,24 @@ def _resolve_objective(layers: Sequence[Layer], preset: str | None) -> _Objectiv
         terms = (*terms, *beside)
         origins |= dict.fromkeys(_flat_terms(({}, *beside)), chosen)
     terms = (merge(own, terms[0]), *terms[1:])
+    if origins.get("objective.0.prefixes") == TEXT_FLAG:
+        terms = _without_needless_prefixes(terms)
     return _Objective(
         terms=tuple(dict(term) for term in objectives.to_tables(objectives.terms(terms))),
         origins=origins,
         preset=Layer(origin=chosen, table=below),
     )
+
+
+def _without_needless_prefixes(terms: Terms) -> Terms:
+    """Return the terms as they were before the flag, where some learn from teacher text anyway.
+
+    Its name is then all that the flag adds: half of a pair, say, is teacher text by itself.
+    """
+    from ketchup_cli import objectives
+
+    before = ({key: value for key, value in terms[0].items() if key != "prefixes"}, *terms[1:])
+    return before if objectives.reads_teacher_text(before) else terms
 
 
 def _flat_terms(terms: Terms) -> Table:

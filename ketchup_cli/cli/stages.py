@@ -5,7 +5,7 @@ from pathlib import Path
 
 from ketchup_cli.cli import options as o
 from ketchup_cli.cli.request import Common, Request
-from ketchup_cli.cli.settings import Layer
+from ketchup_cli.cli.settings import TEXT_FLAG, Layer
 from ketchup_cli.errors import SpecError
 from ketchup_cli.spec import Table
 
@@ -214,7 +214,7 @@ def distill(
         *_layer("--objective" if objective else "--k", _objective(named)),
         *_layer("--k", {"objective": {"k": k}} if k is not None else {}),
         *_layer(
-            "--pseudo-targets",
+            TEXT_FLAG,
             {"objective": {"prefixes": "teacher"}} if pseudo_targets is not None else {},
         ),
     )

@@ -15,7 +15,7 @@ import msgspec
 
 from ketchup_cli.errors import SpecError
 from ketchup_cli.objectives.base import Objective, Term
-from ketchup_cli.signals import Prefixes
+from ketchup_cli.signals import TEACHER_TEXT, Prefixes
 from ketchup_cli.spec import Table, unknown
 
 __all__ = [
@@ -25,6 +25,7 @@ __all__ = [
     "headline",
     "load",
     "names",
+    "reads_teacher_text",
     "terms",
     "to_tables",
 ]
@@ -133,6 +134,15 @@ def terms(tables: Iterable[Mapping[str, Any]]) -> tuple[Term, ...]:
                 hint="give both terms the same temperature",
             )
     return built
+
+
+def reads_teacher_text(tables: Iterable[Mapping[str, Any]]) -> bool:
+    """Return whether some of these terms learn from pseudo-targets.
+
+    Raises:
+        SpecError: one cannot be built.
+    """
+    return any(term.prefixes in TEACHER_TEXT for table in tables for term in build(table))
 
 
 def to_tables(terms: Iterable[Term]) -> tuple[Table, ...]:

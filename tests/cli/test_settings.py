@@ -4,7 +4,14 @@ from typing import Any
 import pytest
 
 from ketchup_cli.cli.project import Project
-from ketchup_cli.cli.settings import Layer, Settings, flatten, resolve_settings, set_layers
+from ketchup_cli.cli.settings import (
+    TEXT_FLAG,
+    Layer,
+    Settings,
+    flatten,
+    resolve_settings,
+    set_layers,
+)
 from ketchup_cli.errors import SpecError
 from ketchup_cli.objectives import load
 from ketchup_cli.specs import DistillSpec
@@ -152,3 +159,33 @@ def test_layers_are_flattened_to_dotted_keys():
 
 def test_an_assignment_is_a_layer_of_its_own():
     assert set_layers(["a.b=1"]) == (Layer(origin="--set", table={"a": {"b": 1}}),)
+
+
+def with_text(name: str, *sets: str) -> Settings:
+    project = Project(
+        folder=Path(), path=Path("ketchup.toml"), store=Path("runs"), names={}, tables={}
+    )
+    named = Layer(origin="--objective", table={"objective": {"name": name}})
+    text = Layer(origin=TEXT_FLAG, table={"objective": {"prefixes": "teacher"}})
+    return resolve_settings(STAGES["distill"], project, (named, text, *set_layers(sets)))
+
+
+@pytest.mark.parametrize(
+    ("name", "prefixes"),
+    [
+        ("nll", ["teacher"]),
+        ("kl", ["teacher"]),
+        ("dpkd", ["pairs"]),
+        ("js", ["student", "teacher"]),
+    ],
+)
+def test_text_that_is_named_is_learnt_from_without_taking_the_other_half(name, prefixes):
+    terms = with_text(name).table["objective"]
+
+    assert sorted(term["prefixes"] for term in terms) == prefixes
+
+
+def test_prefixes_that_are_set_win_over_text_that_is_named():
+    (term,) = with_text("kl", "objective.prefixes=data").table["objective"]
+
+    assert term["prefixes"] == "data"
