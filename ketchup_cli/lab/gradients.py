@@ -1,4 +1,9 @@
-"""Gradients of many estimators on one batch: one forward pass, one backward pass for each."""
+"""Gradients of many estimators on one batch: one forward pass, one backward pass for each.
+
+The unit is the batch, so that baselines over the batch stay what they are in training. Gradients of
+single completions by `torch.func`, summed, take twice as long for the same result, and do not run
+through what encoder-decoders make of their masks: see `benchmarks/gradients.py`.
+"""
 
 from __future__ import annotations
 
