@@ -121,9 +121,8 @@ def _size(adapter: Adapter, part: TeacherPart, live: LiveTeacher | None) -> str:
     if live is None:
         return named
     whole = sum(weight.numel() for weight in live.policy.model.parameters())
-    inside = any(weight.requires_grad for weight in live.policy.model.parameters())
-    frozen = whole - own if inside else whole
-    return f"{named}, {100 * own / (own + frozen):.2f} % of the teacher"
+    before = whole - own if part.kind == "lora" else whole
+    return f"{named}, {100 * own / before:.2f} % of the teacher's"
 
 
 @final
