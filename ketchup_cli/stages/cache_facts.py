@@ -109,8 +109,6 @@ def _service(item: str, objective: Objective, meta: CacheMeta, *, name: str) -> 
     if source not in needs.prefixes:
         whose = " or ".join(needs.prefixes)
         refused = f"learns from completions of the {whose}, not of the {source}: --set teacher=live"
-    elif needs.trainable_teacher and meta.layout.keep != "hidden":
-        refused = "trains a part of the teacher: --set teacher=live"
     else:
         offers = cache_offers(meta)
         held = needs.temperature if offers.temperatures is None else offers.temperatures[0]
