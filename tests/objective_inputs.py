@@ -22,9 +22,15 @@ LENGTHS = (5, 3, 1, 4)
 GROUPS = (7, 7, 9, 9)
 CHOSEN = (1, 0, 0, 1)
 VOCABULARY = 6
+PROMPT = 2
 TOP = 3
 SIZES = Sizes(
-    student_layers=2, student_width=VOCABULARY, teacher_layers=3, teacher_width=VOCABULARY
+    student_layers=2,
+    student_width=VOCABULARY,
+    teacher_layers=3,
+    teacher_width=VOCABULARY,
+    student_encoder_layers=1,
+    teacher_encoder_layers=2,
 )
 
 
@@ -43,8 +49,8 @@ def make_batch(seed: int = 0, *, dtype: torch.dtype = torch.float64) -> Batch:
     behaviour_BT = -3 * torch.rand(shape, generator=generator, dtype=torch.float64)
     return Batch(
         ids=tuple("abcd"),
-        prompt_BS=torch.ones(shape[0], 2, dtype=torch.long),
-        prompt_mask_BS=torch.ones(shape[0], 2, dtype=torch.long),
+        prompt_BS=torch.ones(shape[0], PROMPT, dtype=torch.long),
+        prompt_mask_BS=torch.ones(shape[0], PROMPT, dtype=torch.long),
         tokens_BT=torch.randint(VOCABULARY, shape, generator=generator) * mask_BT,
         mask_BT=mask_BT,
         source="student",
@@ -60,12 +66,20 @@ def student_signal(logits_BTV: Tensor, batch: Batch) -> StudentSignal:
         logits_BTV=logits_BTV,
         logp_taken_BT=F.log_probs_of(logits_BTV, batch.tokens_BT),
         hidden_LBTH=states_of(logits_BTV, SIZES.student_layers),
+        encoder_LBSH=prompt_states(logits_BTV, batch, SIZES.student_encoder_layers),
     )
 
 
 def states_of(logits_BTV: Tensor, layers: int) -> Tensor:
     """Return states of the embeddings and of every layer, made of the logits: [L, B, T, V]."""
     return torch.stack([logits_BTV.roll(n, dims=-1) / (n + 1) for n in range(layers + 1)])
+
+
+def prompt_states(logits_BTV: Tensor, batch: Batch, layers: int) -> Tensor:
+    """Return states of an encoder, made of the first logits, junk on padding: [L, B, S, V]."""
+    more = batch.prompt_mask_BS.shape[1] - PROMPT
+    states_LBSV = states_of(logits_BTV[:, :PROMPT], layers)
+    return torch.nn.functional.pad(states_LBSV, (0, 0, 0, more), value=777.0)
 
 
 def rows_of(logits_BTV: Tensor, batch: Batch) -> HeldLogits:
@@ -99,6 +113,7 @@ def teacher_signal(
         dense=rows_of(logits_BTV, batch) if needs and needs.teacher == "dense" else None,
         own_BTV=logits_BTV if needs and needs.trainable_teacher else None,
         hidden_LBTH=states_of(logits_BTV, SIZES.teacher_layers),
+        encoder_LBSH=prompt_states(logits_BTV, batch, SIZES.teacher_encoder_layers),
     )
 
 
@@ -139,7 +154,7 @@ def rebuilt(value, change):
     for field in fields(value):
         item = getattr(value, field.name)
         if isinstance(item, Tensor):
-            first = 2 if field.name == "hidden_LBTH" else 0
+            first = 2 if field.name in {"hidden_LBTH", "encoder_LBSH"} else 0
             changes[field.name] = change(item.movedim(0, first)).movedim(first, 0)
         elif isinstance(item, TopEntries | Batch | StudentSignal | TeacherSignal):
             changes[field.name] = rebuilt(item, change)

@@ -67,6 +67,7 @@ if TYPE_CHECKING:
         masked_sum,
         reduce,
         reduce_metrics,
+        row_means,
         zero_padding,
     )
     from ketchup_cli.functional.mixtures import (
@@ -206,6 +207,7 @@ __all__ = [
     "rms_normalise",
     "root_mean_square",
     "row_blocks",
+    "row_means",
     "sampled_entries",
     "signal_to_noise",
     "skew_kl",

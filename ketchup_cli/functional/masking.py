@@ -65,6 +65,21 @@ def masked_mean(x_BT: Tensor, mask_BT: Tensor) -> Tensor:
     return masked_sum(x_BT, mask_BT) / mask_BT.bool().sum().clamp(min=1)
 
 
+def row_means(x_BT: Tensor, mask_BT: Tensor) -> Tensor:
+    """Return the mean over the real tokens of every row; 0 where there are none.
+
+        sum_t m_bt x_bt / sum_t m_bt
+
+    Args:
+        x_BT: [B, T] values; what stands on padding does not matter.
+        mask_BT: [B, T] non-zero on real tokens, 0 on padding.
+
+    Returns:
+        [B].
+    """
+    return zero_padding(x_BT, mask_BT).sum(dim=1) / lengths(mask_BT).clamp(min=1)
+
+
 def reduce(loss: Loss, mask_BT: Tensor, *, count: Tensor | float | None = None) -> Tensor:
     """Return the one number of a loss; nothing else in ketchup reduces a loss.
 

@@ -59,10 +59,11 @@ class CompletionModel(nn.Module):
         *,
         logits: bool,
         layers: bool = False,
-    ) -> Tensor | tuple[Tensor, Tensor]:
+    ) -> Tensor | tuple[Tensor, Tensor, Tensor | None]:
         """Return logits `[B, T, rows]` or the states the head reads `[B, T, H]`.
 
-        With `layers`, the states of every layer come second, `[L, B, T, H]`, embeddings first.
+        With `layers`, the states of every decoder layer come second, `[L, B, T, H]`, embeddings
+        first, and those of an encoder third, `[L, B, S, H]`.
         """
         if self.model.config.is_encoder_decoder:
             steps, inputs = slice(None), self._encoder_decoder(prompt_BS, prompt_mask_BS, tokens_BT)
@@ -73,10 +74,13 @@ class CompletionModel(nn.Module):
         found = self.head(hidden[:, steps]) if logits else hidden[:, steps]
         if not layers:
             return found
-        return found, torch.stack([state[:, steps] for state in states])
+        decoder_LBTH = torch.stack([state[:, steps] for state in states[0]])
+        return found, decoder_LBTH, torch.stack(states[1]) if states[1] else None
 
-    def _run(self, inputs: dict[str, Tensor], *, layers: bool) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """Return what the head reads, and the states of every decoder layer if asked for."""
+    def _run(
+        self, inputs: dict[str, Tensor], *, layers: bool
+    ) -> tuple[Tensor, tuple[tuple[Tensor, ...], tuple[Tensor, ...]]]:
+        """Return what the head reads and, if asked for, the states of decoder and encoder."""
         self._captured = []
         try:
             output = self.model(**inputs, use_cache=False, output_hidden_states=layers)
@@ -84,9 +88,10 @@ class CompletionModel(nn.Module):
         finally:
             self._captured = None
         if not layers:
-            return hidden, ()
-        whole = self.model.config.is_encoder_decoder
-        return hidden, output.decoder_hidden_states if whole else output.hidden_states
+            return hidden, ((), ())
+        if self.model.config.is_encoder_decoder:
+            return hidden, (output.decoder_hidden_states, output.encoder_hidden_states)
+        return hidden, (output.hidden_states, ())
 
     def _encoder_decoder(
         self, prompt_BS: Tensor, prompt_mask_BS: Tensor, tokens_BT: Tensor
@@ -230,20 +235,23 @@ class Policy:
             logits: Tensor = self.runner(*_tensors(batch), logits=True)
         return self._own(logits).float()
 
-    def hidden_with_layers(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Return the states the head reads, `[B, T, H]`, and all states, `[L, B, T, H]` float32.
+    def hidden_with_layers(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Return the states the head reads, `[B, T, H]`, and those of all layers in float32.
 
-        L is layers + 1: the embeddings come first, then every decoder layer.
+        The second are the decoder's, `[L, B, T, H]`, the third the encoder's, `[L, B, S, H]`, where
+        there is one. L is layers + 1: the embeddings come first.
         """
-        with self.autocast():
-            hidden, states = self.runner(*_tensors(batch), logits=False, layers=True)
-        return hidden, states.float()
+        return self._with_layers(batch, logits=False)
 
-    def logits_with_layers(self, batch: Batch) -> tuple[Tensor, Tensor]:
+    def logits_with_layers(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor | None]:
         """Return `logits(batch)` and the states of `hidden_with_layers`, of one forward pass."""
+        logits, decoder_LBTH, encoder_LBSH = self._with_layers(batch, logits=True)
+        return self._own(logits).float(), decoder_LBTH, encoder_LBSH
+
+    def _with_layers(self, batch: Batch, *, logits: bool) -> tuple[Tensor, Tensor, Tensor | None]:
         with self.autocast():
-            logits, states = self.runner(*_tensors(batch), logits=True, layers=True)
-        return self._own(logits).float(), states.float()
+            found, decoder, encoder = self.runner(*_tensors(batch), logits=logits, layers=True)
+        return found, decoder.float(), None if encoder is None else encoder.float()
 
     def _own(self, logits: Tensor) -> Tensor:
         """Return logits without the rows the model was padded with."""

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from ketchup_cli.models.policy import Policy
     from ketchup_cli.signals import Batch
 
+Layers = tuple[Tensor, Tensor | None]
+"""States of the decoder's layers, `[L, B, T, H]`, and of the encoder's, `[L, B, S, H]`."""
+
 CHUNK_TOKENS = 512
 
 CPU_CHUNK_BYTES, CPU_CHUNK_TOKENS = 1 << 24, 128
@@ -51,7 +54,7 @@ class Request:
     dense: bool = False
     """Whether the logits themselves are kept, `[N, V]`."""
     layers: bool = False
-    """Whether the states of every layer are kept, `[L, B, T, H]`."""
+    """Whether the states of every layer are kept."""
     student_logits_BTV: Tensor | None = None
     """Where given, the teacher's logit is averaged under the student's distribution as well."""
     uniforms_NG: Tensor | None = None
@@ -75,8 +78,8 @@ class Reduced:
     dense_NV: Tensor | None
     hidden_NH: Tensor
     """The states the head made the logits of."""
-    layers_LBTH: Tensor | None
-    """States of the embeddings and of every decoder layer, zeros on padding."""
+    layers: Layers | None
+    """States of every layer, zeros on padding."""
 
 
 @torch.no_grad()
@@ -100,21 +103,29 @@ def score(policy: Policy, batch: Batch, request: Request) -> Reduced:
     places_N = batch.mask_BT.flatten().nonzero()[:, 0]
     if not len(places_N):
         raise DataError("a batch without a single completion token", hint="drop empty completions")
-    hidden_BTH, layers_LBTH = _states(policy, batch, layers=request.layers)
+    hidden_BTH, layers = _states(policy, batch, layers=request.layers)
     hidden_NH = hidden_BTH.flatten(0, 1)[places_N]
     collector = _Collector(batch, places_N, request, vocabulary=policy.vocabulary)
     visit_blocks(policy, hidden_NH, chunk_tokens=request.chunk_tokens, visit=collector.visit)
-    reduced = collector.result(hidden_NH, layers_LBTH)
+    reduced = collector.result(hidden_NH, layers)
     _check_finite(policy, batch, reduced)
     return reduced
 
 
-def _states(policy: Policy, batch: Batch, *, layers: bool) -> tuple[Tensor, Tensor | None]:
+def _states(policy: Policy, batch: Batch, *, layers: bool) -> tuple[Tensor, Layers | None]:
     """Return the states the head reads and, if asked for, those of every layer."""
     if not layers:
         return policy.hidden(batch), None
-    hidden_BTH, layers_LBTH = policy.hidden_with_layers(batch)
-    return hidden_BTH, layers_LBTH.masked_fill_(~batch.mask_BT.bool()[None, :, :, None], 0.0)
+    hidden_BTH, decoder_LBTH, encoder_LBSH = policy.hidden_with_layers(batch)
+    _clear(decoder_LBTH, batch.mask_BT)
+    if encoder_LBSH is not None:
+        _clear(encoder_LBSH, batch.prompt_mask_BS)
+    return hidden_BTH, (decoder_LBTH, encoder_LBSH)
+
+
+def _clear(states_LBTH: Tensor, mask_BT: Tensor) -> None:
+    """Write zeros over the states of padding."""
+    states_LBTH.masked_fill_(~mask_BT.bool()[None, :, :, None], 0.0)
 
 
 def visit_blocks(
@@ -197,7 +208,7 @@ class _Collector:
         for name, value in values.items():
             self.columns[name][which] = value
 
-    def result(self, hidden_NH: Tensor, layers_LBTH: Tensor | None) -> Reduced:
+    def result(self, hidden_NH: Tensor, layers: Layers | None) -> Reduced:
         """Return everything collected."""
         columns = self.columns
         return Reduced(
@@ -216,7 +227,7 @@ class _Collector:
             student_expected_N=columns.get("student_expected_N"),
             dense_NV=self.dense_NV,
             hidden_NH=hidden_NH,
-            layers_LBTH=layers_LBTH,
+            layers=layers,
         )
 
 

@@ -223,5 +223,6 @@ def _signal(batch: Batch, reduced: Reduced, temperature: float) -> TeacherSignal
         student_expected_BT=(
             None if expected_N is None else spread(expected_N, reduced.places_N, shape)
         ),
-        hidden_LBTH=reduced.layers_LBTH,
+        hidden_LBTH=None if reduced.layers is None else reduced.layers[0],
+        encoder_LBSH=None if reduced.layers is None else reduced.layers[1],
     )

@@ -81,22 +81,37 @@ def average_gradients(accelerator: Accelerator, extras: Iterable[Extra]) -> None
 
 def sizes_of(student: Policy, teacher: Policy | None) -> Sizes:
     """Return the sizes by which objectives shape their tensors; without a teacher, the student's."""
-    ours, theirs = _layers_and_width(student), _layers_and_width(teacher or student)
+    teacher = teacher or student
+    ours, theirs = (_layers(policy) for policy in (student, teacher))
     return Sizes(
-        student_layers=ours[0],
-        student_width=ours[1],
-        teacher_layers=theirs[0],
-        teacher_width=theirs[1],
+        student_layers=ours["decoder"],
+        student_width=_width(student),
+        teacher_layers=theirs["decoder"],
+        teacher_width=_width(teacher),
+        student_encoder_layers=ours["encoder"],
+        teacher_encoder_layers=theirs["encoder"],
     )
 
 
-def _layers_and_width(policy: Policy) -> tuple[int, int]:
-    """Return the number of decoder layers and the width of their states."""
-    config = policy.model.config.get_text_config(decoder=True)
-    for name in ("num_decoder_layers", "decoder_layers", "num_hidden_layers"):
-        if getattr(config, name, None) is not None:
-            return int(getattr(config, name)), int(config.hidden_size)
-    return 0, int(config.hidden_size)
+def _width(policy: Policy) -> int:
+    return int(policy.model.config.get_text_config(decoder=True).hidden_size)
+
+
+def _layers(policy: Policy) -> dict[str, int]:
+    """Return the number of layers of decoder and encoder."""
+    config = policy.model.config
+    if policy.kind == "decoder-only":
+        text = config.get_text_config(decoder=True)
+        return {"decoder": int(text.num_hidden_layers), "encoder": 0}
+    # of the whole config: its text config forgets how many layers a decoder has
+    names = {
+        "decoder": ("decoder_layers", "num_decoder_layers"),
+        "encoder": ("encoder_layers", "num_layers"),
+    }
+    return {
+        side: next(int(getattr(config, name)) for name in known if hasattr(config, name))
+        for side, known in names.items()
+    }
 
 
 def parts_of(

@@ -163,6 +163,7 @@ def test_gradients_reach_the_student_and_a_teacher_that_learns_only(table):
         "student.logits_BTV",
         "student.logp_taken_BT",
         "student.hidden_LBTH",
+        "student.encoder_LBSH",
     }
 
 
@@ -186,7 +187,7 @@ def test_padding_changes_neither_loss_nor_gradient(table):
     logits_BTV = inputs.student.logits_BTV
     count = logits_BTV.shape[1]
     wide_BTV = _junk_beyond(logits_BTV.detach(), 3).requires_grad_()
-    batch = rebuilt(inputs.batch, lambda x: _zero_beyond(x, count, 3))
+    batch = rebuilt(inputs.batch, lambda x: _zero_beyond(x, 3))
     wide = Inputs(
         batch=batch,
         student=student_signal(wide_BTV, batch),
@@ -200,8 +201,8 @@ def test_padding_changes_neither_loss_nor_gradient(table):
     )
 
 
-def _zero_beyond(x, count, more):
-    if x.ndim != 2 or x.shape[1] != count:
+def _zero_beyond(x, more):
+    if x.ndim != 2:
         return x
     return torch.nn.functional.pad(x, (0, more))
 
@@ -236,6 +237,7 @@ class Tripwire:
 
 
 OF_THE_BATCH = {"tokens_BT", "mask_BT", "source", "behaviour_logp_BT", "group_B", "chosen_B"}
+STATES = {"hidden_LBTH", "encoder_LBSH"}
 STATISTICS = {"taken_BT", "best_BT", "expected_BT", "mean_BT", "lse_BT", "temperature"}
 
 
@@ -250,7 +252,7 @@ def allowed_of_teacher(needs):
         allowed.add("student_expected_BT")
     if needs.trainable_teacher:
         allowed.add("own_BTV")
-    return allowed | ({"hidden_LBTH"} if needs.hidden else set())
+    return allowed | (STATES if needs.hidden else set())
 
 
 @every_objective
@@ -258,10 +260,12 @@ def test_nothing_is_read_that_was_not_asked_for(table):
     objective = built(table)
     needs = objective.needs
     inputs = inputs_of(objective)
-    student = {"logits_BTV", "logp_taken_BT"} | ({"hidden_LBTH"} if needs.hidden else set())
+    student = {"logits_BTV", "logp_taken_BT"} | (STATES if needs.hidden else set())
     teacher = Tripwire(inputs.teacher, allowed_of_teacher(needs))
     guarded = Inputs(
-        batch=Tripwire(inputs.batch, OF_THE_BATCH),
+        batch=Tripwire(
+            inputs.batch, OF_THE_BATCH | ({"prompt_mask_BS"} if needs.hidden else set())
+        ),
         student=Tripwire(inputs.student, student),
         teacher=teacher if needs.any_teacher else None,
         reference=Tripwire(inputs.student, student if needs.reference else set()),

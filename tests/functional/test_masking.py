@@ -29,6 +29,10 @@ def test_the_mean_of_nothing_is_zero():
     assert F.masked_mean(X_BT, torch.zeros_like(MASK_BT)).item() == 0.0
 
 
+def test_row_means_are_over_the_real_tokens_of_each_row():
+    assert F.row_means(X_BT, MASK_BT).tolist() == [1.5, 5.0, 0.0]
+
+
 @pytest.mark.parametrize("dtype", [torch.bool, torch.int64, torch.float32], ids=str)
 def test_a_mask_may_be_of_any_type(dtype):
     assert F.masked_sum(X_BT, MASK_BT.to(dtype)).item() == 8.0

@@ -68,7 +68,7 @@ def test_states_at_t_are_those_of_a_model_that_has_read_the_tokens_before_t(
 ) -> None:
     policy = policy_of(architecture)
     with torch.no_grad():
-        _, states_LBTH = policy.logits_with_layers(make_batch(policy))
+        _, states_LBTH, _ = policy.logits_with_layers(make_batch(policy))
 
     for number, row in enumerate(make_rows(policy)):
         own_LTH = states_LBTH[:, number, : len(row.completion)]
@@ -82,7 +82,7 @@ def test_there_is_a_state_for_the_embeddings_and_for_every_decoder_layer(
     policy = tiny.make_policy(architecture)
     batch = make_batch(policy)
     with torch.no_grad():
-        _, states_LBTH = policy.hidden_with_layers(batch)
+        _, states_LBTH, _ = policy.hidden_with_layers(batch)
 
     assert states_LBTH.shape == (3, *batch.tokens_BT.shape, 32)
 
@@ -120,6 +120,27 @@ def test_more_padding_does_not_change_the_states(architecture: str) -> None:
     )
 
 
+@every_architecture
+def test_an_encoder_s_states_are_those_of_the_encoder_alone_on_one_prompt(
+    architecture: str,
+) -> None:
+    policy = policy_of(architecture)
+    with torch.no_grad():
+        _, _, encoder_LBSH = policy.hidden_with_layers(make_batch(policy))
+
+    if policy.kind == "decoder-only":
+        assert encoder_LBSH is None
+        return
+    assert encoder_LBSH is not None
+    for number, row in enumerate(make_rows(policy)):
+        ids = torch.tensor([row.prompt])
+        with torch.no_grad():
+            output = policy.model.get_encoder()(input_ids=ids, output_hidden_states=True)
+        expected_LSH = torch.stack(output.hidden_states)[:, 0]
+        own_LSH = encoder_LBSH[:, number, : len(row.prompt)]
+        torch.testing.assert_close(own_LSH, expected_LSH, atol=EXACT, rtol=EXACT)
+
+
 def test_the_model_runs_once_for_logits_and_states() -> None:
     policy = tiny.make_policy("t5")
     runs: list[int] = []
@@ -133,7 +154,7 @@ def test_the_model_runs_once_for_logits_and_states() -> None:
 @pytest.mark.parametrize("architecture", tiny.FAMILIES)
 def test_gradients_of_a_layer_s_state_reach_the_layers_below_it_only(architecture: str) -> None:
     policy = tiny.make_policy(architecture)
-    _, states_LBTH = policy.logits_with_layers(make_batch(policy))
+    _, states_LBTH, _ = policy.logits_with_layers(make_batch(policy))
 
     states_LBTH[1].square().sum().backward()
 
@@ -150,7 +171,7 @@ def test_states_of_bfloat16_layers_come_as_float32() -> None:
     exact = policy_of("t5")
     rough = Policy(exact.model, exact.tokenizer, precision="bfloat16")
     with torch.no_grad():
-        _, states_LBTH = rough.logits_with_layers(make_batch(exact))
+        _, states_LBTH, _ = rough.logits_with_layers(make_batch(exact))
 
     assert states_LBTH.dtype == torch.float32
 
@@ -162,7 +183,7 @@ def test_a_live_teacher_gives_its_states_without_gradient_and_zeros_on_padding(
     policy = policy_of(architecture)
     batch = make_batch(policy)
     with torch.no_grad():
-        _, states_LBTH = policy.hidden_with_layers(batch)
+        _, states_LBTH, _ = policy.hidden_with_layers(batch)
 
     signal = LiveTeacher(policy).signal(batch, Needs(hidden=True))
 
@@ -171,6 +192,9 @@ def test_a_live_teacher_gives_its_states_without_gradient_and_zeros_on_padding(
     real_BT = batch.mask_BT.bool()
     assert torch.equal(signal.hidden_LBTH[:, real_BT], states_LBTH[:, real_BT])
     assert not signal.hidden_LBTH[:, ~real_BT].any()
+    if signal.encoder_LBSH is not None:
+        assert signal.encoder_LBSH[:, batch.prompt_mask_BS.bool()].any(dim=-1).all()
+        assert not signal.encoder_LBSH[:, ~batch.prompt_mask_BS.bool()].any()
 
 
 def test_a_live_teacher_that_is_not_asked_keeps_no_states() -> None:

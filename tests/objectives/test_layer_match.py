@@ -55,9 +55,45 @@ def test_projections_are_there_where_widths_differ():
 
     parts = LayerMatch().parts(WIDER)
     assert {name: (part.shape, part.start) for name, part in parts.items()} == {
-        "projection_1": ((8, 6), "normal"),
-        "projection_2": ((8, 6), "normal"),
+        "decoder_1": ((8, 6), "normal"),
+        "decoder_2": ((8, 6), "normal"),
     }
+
+
+def test_layers_of_an_encoder_have_projections_of_their_own():
+    parts = LayerMatch(sides="both", projection="always").parts(SIZES)
+
+    assert list(parts) == ["decoder_1", "decoder_2", "encoder_1"]
+
+
+def test_layers_of_an_encoder_count_like_any_other_over_the_tokens_of_the_prompt():
+    inputs = make_inputs()
+    student, teacher = inputs.student, inputs.teacher
+    decoder = [(student.hidden_LBTH[n], teacher.hidden_LBTH[k]) for n, k in ((1, 2), (2, 3))]
+    of_steps_BT = sum((s - t).square().mean(dim=-1) for s, t in decoder)
+    of_prompt_BS = (student.encoder_LBSH[1] - teacher.encoder_LBSH[2]).square().mean(dim=-1)
+
+    loss = LayerMatch(sides="both")(inputs)
+
+    expected_BT = (of_steps_BT + of_prompt_BS.mean(dim=1, keepdim=True)) / 3
+    torch.testing.assert_close(loss.loss_BT, expected_BT)
+    torch.testing.assert_close(loss.metrics["encoder_distance"], of_prompt_BS.mean(dim=1))
+
+
+def test_the_map_of_the_encoder_is_its_own():
+    inputs = make_inputs()
+
+    one = LayerMatch(sides="both", teacher_encoder_layers=(1,))(inputs).metrics
+    student, teacher = inputs.student.encoder_LBSH[1], inputs.teacher.encoder_LBSH[1]
+
+    expected_B = (student - teacher).square().mean(dim=(1, 2))
+    torch.testing.assert_close(one["encoder_distance"], expected_B)
+
+
+def test_a_model_without_an_encoder_is_refused_before_the_first_batch():
+    with pytest.raises(SpecError, match="there is no encoder") as raised:
+        LayerMatch(sides="both").parts(WIDER)
+    assert raised.value.hint == "--set objective.sides=decoder"
 
 
 def test_projections_that_are_asked_for_begin_as_the_identity():
@@ -96,7 +132,7 @@ def test_a_teacher_that_would_take_a_gradient_gets_none():
 
 
 def test_a_projection_that_was_not_brought_is_named():
-    with pytest.raises(MismatchError, match="`projection_1`"):
+    with pytest.raises(MismatchError, match="`decoder_1`"):
         LayerMatch(projection="always")(make_inputs())
 
 

@@ -20,7 +20,7 @@ from ketchup_cli.store.artifact import Input
 from ketchup_cli.store.layout import Store
 
 MIX = ({"name": "nll"}, {"name": "kl"}, {"name": "layer_match", "weight": 3.0})
-NAMES = [f"layer_match-data/projection_{layer}" for layer in (1, 2)]
+NAMES = [f"layer_match-data/decoder_{layer}" for layer in (1, 2)]
 
 
 def wider_teacher(folder: Path, architecture: str = "t5") -> dict[str, Input]:
@@ -87,6 +87,16 @@ def test_matching_alone_brings_the_layers_together(tmp_path: Path) -> None:
 
     distances = [line["layer_distance"] for line in log_of(artifact)]
     assert distances[-1] < 0.7 * distances[0]
+
+
+def test_encoder_and_decoder_can_both_be_matched(tmp_path: Path) -> None:
+    spec = make_spec({"name": "nll"}, {"name": "layer_match", "sides": "both"})
+    artifact = run(tmp_path, spec, wider_teacher(tmp_path))
+
+    learnt = sorted(load_file(artifact.path / PARTS))
+    assert learnt == [*NAMES, *(name.replace("decoder", "encoder") for name in NAMES)]
+    first, *_, last = (line["encoder_distance"] for line in log_of(artifact))
+    assert last < first
 
 
 def test_a_cache_that_is_at_hand_gives_way_to_the_live_teacher(tmp_path: Path) -> None:

@@ -8,6 +8,8 @@ import torch
 from torch import nn
 
 from ketchup_cli.models.load import load_policy
+from ketchup_cli.models.policy import Policy
+from ketchup_cli.models.shrink import shrink
 from ketchup_cli.objectives import Term
 from ketchup_cli.reporting import SilentReporter
 from ketchup_cli.signals import Inputs, Needs, Part, Sizes, TokenLoss
@@ -98,6 +100,18 @@ def test_sizes_are_those_of_decoders(tmp_path) -> None:
         width = policy.model.get_output_embeddings().weight.shape[1]
         assert (sizes.student_width, sizes.teacher_width) == (width, width)
         assert sizes.student_layers == 2
+        assert sizes.student_encoder_layers == (2 if policy.kind == "encoder-decoder" else 0)
+
+
+@pytest.mark.parametrize("architecture", tiny.ENCODER_DECODERS)
+def test_layers_of_encoder_and_decoder_are_counted_apart(architecture) -> None:
+    full = tiny.make_policy(architecture, layers=3)
+    less = Policy(shrink(full.model, {"encoder": (0, 1), "decoder": (0,)}), full.tokenizer)
+
+    sizes = sizes_of(less, full)
+
+    assert (sizes.student_encoder_layers, sizes.student_layers) == (2, 1)
+    assert (sizes.teacher_encoder_layers, sizes.teacher_layers) == (3, 3)
 
 
 class ScaledNll:
