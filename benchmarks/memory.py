@@ -71,11 +71,11 @@ def measure(step: str, vocabulary: int, batch_size: int, token_count: int) -> in
     return peak_of(work, policy, rows)
 
 
-def peak_of(work: Callable[[Policy, list[Row]], None], policy: Policy, rows: list[Row]) -> int:
-    """Return how far the resident set rose during `work`, bytes."""
+def peak_of(work: Callable[..., None], *given: object) -> int:
+    """Return how far the resident set rose during `work` on what is given, bytes."""
     Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
     before = _status("VmRSS")
-    work(policy, rows)
+    work(*given)
     return _status("VmHWM") - before
 
 

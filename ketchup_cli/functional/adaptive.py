@@ -88,8 +88,9 @@ def head_entries(p_BTV: Tensor, *, mu: float) -> Tensor:
     least_BT1 = top_BTk.gather(-1, crossing_BT1)
     above_BTV, equal_BTV = p_BTV > least_BT1, p_BTV == least_BT1
     wanted_BT1 = crossing_BT1 + 1 - above_BTV.sum(dim=-1, keepdim=True)
-    found_BTV = above_BTV | (equal_BTV & (equal_BTV.cumsum(dim=-1) <= wanted_BT1))
-    return found_BTV | ~reached_BTk[..., -1:]
+    if bool((equal_BTV.sum(dim=-1, keepdim=True) > wanted_BT1).any()):
+        equal_BTV &= equal_BTV.cumsum(dim=-1) <= wanted_BT1
+    return above_BTV | equal_BTV | ~reached_BTk[..., -1:]
 
 
 def _largest(p_BTV: Tensor, mu: float) -> tuple[Tensor, Tensor]:
