@@ -17,6 +17,7 @@ from typing import Any, final
 from ketchup_cli import __version__
 from ketchup_cli.cli.console import Console, human_bytes, human_seconds, print_json, print_result
 from ketchup_cli.cli.describe import note_of, short, signature, size_bytes
+from ketchup_cli.cli.estimate import duration
 from ketchup_cli.cli.inputs import Place, Resolution, Resolved, file_inputs, resolve_roles
 from ketchup_cli.cli.project import Project, load_project
 from ketchup_cli.cli.request import SCHEMA_VERSION, Request
@@ -72,7 +73,7 @@ def execute(request: Request) -> None:
     _show_inputs(job, console)
     with _stage_at_work(offline=not getattr(job.settings.spec, "dataset", "")):
         module = importlib.import_module(job.stage.module)
-        plan = module.plan(job.settings.spec, job.inputs)
+        plan = (*module.plan(job.settings.spec, job.inputs), *_duration(job, module))
         for heading, text in plan:
             console.note(heading, text)
         made = None if request.common.dry_run else _run(job, module, console)
@@ -140,6 +141,10 @@ def _show_inputs(job: Job, console: Reporter) -> None:
     lines += [f"{role:<15} none: {reason}" for role, reason in job.resolution.absent]
     for number, line in enumerate(lines):
         console.note(job.stage.name if number == 0 else "", line)
+
+
+def _duration(job: Job, module: Any) -> tuple[tuple[str, str], ...]:
+    return duration(job.store, job.stage.name, module, spec=job.settings.spec, inputs=job.inputs)
 
 
 def _show_done(job: Job, artifact: Artifact, console: Reporter) -> None:

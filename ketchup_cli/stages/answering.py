@@ -65,6 +65,12 @@ def describe(spec: Asking, inputs: Mapping[str, Input]) -> tuple[tuple[str, str]
     )
 
 
+def amount(spec: Asking, inputs: Mapping[str, Input]) -> int:
+    """Return how many texts will be written: what `texts_per_s` is about."""
+    examples = corpora.read_split(inputs["corpus"].path, spec.split)[: spec.examples or None]
+    return len(examples) * spec.decoding.texts
+
+
 def method(spec: Asking) -> str:
     """Return the decoding in a few words."""
     decoding = spec.decoding

@@ -1,5 +1,6 @@
 """Write what the teacher says about every token of given completions, to read it back later."""
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -112,6 +113,7 @@ def run(
     if spec.keep == "hidden" and not build.has(HEAD):
         build.write_bytes(HEAD, head_bytes(head))
     done = len(encoded.rows) - len(missing)
+    started = time.monotonic()
     with reporter.progress(
         "caching", total=len(encoded.rows), unit="examples", done=done
     ) as progress:
@@ -121,9 +123,18 @@ def run(
                 writer = ShardWriter(layout, rows, first=span.start)
                 fill(writer, rows, policy=policy, spec=spec, progress=progress)
                 build.write_bytes(shard_name(number), writer.to_bytes())
+    rate = round(len(missing) / (time.monotonic() - started), 2) if missing else None
     meta = _meta(spec, layout, encoded, spans=spans, folder=build.path)
     build.write_json(META, meta)
-    return _finish(build, meta, label=inputs["teacher"].label)
+    return _finish(build, meta, label=inputs["teacher"].label) | {"rows_per_s": rate}
+
+
+def amount(spec: CacheTeacherSpec, inputs: Mapping[str, Input]) -> int:
+    """Return how many rows there are, without a tokenizer: what `rows_per_s` is about."""
+    if spec.completions == "references":
+        examples = corpora.read_split(inputs["corpus"].path, spec.split)
+        return len(examples[: spec.examples or None])
+    return sum(1 for _ in corpora.read_generations(_pseudo_targets(inputs)))
 
 
 def make_layout(

@@ -6,6 +6,7 @@ from typing import Any
 
 from ketchup_cli.reporting import Reporter
 from ketchup_cli.specs import GenerateSpec
+from ketchup_cli.stages.answering import amount as amount
 from ketchup_cli.stages.answering import answer, counted, describe, overview
 from ketchup_cli.store.build import Build
 from ketchup_cli.store.find import Input

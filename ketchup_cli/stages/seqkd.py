@@ -15,6 +15,7 @@ from ketchup_cli.records import Generation
 from ketchup_cli.reporting import Reporter
 from ketchup_cli.specs import FiltersSpec, SeqkdSpec
 from ketchup_cli.stages.answering import Answers, answer, counted, describe, overview
+from ketchup_cli.stages.answering import amount as amount
 from ketchup_cli.store.build import Build
 from ketchup_cli.store.find import Input
 

@@ -200,3 +200,25 @@ def test_a_vocabulary_padded_with_more_rows_is_no_fault(project: Path) -> None:
 
     assert (padded.code, plain.code) == (0, 0), padded.err
     assert padded.json["digest"] == plain.json["digest"]
+
+
+@pytest.mark.parametrize(
+    ("first", "later"),
+    [
+        ("cache-teacher --set examples=6", "cache-teacher"),
+        ("seqkd --set examples=6", "seqkd"),
+        ("generate --model small --set examples=6", "generate --model small"),
+    ],
+    ids=["cache-teacher", "seqkd", "generate"],
+)
+def test_a_plan_tells_the_time_only_once_the_model_has_worked(
+    first: str, later: str, project: Path
+) -> None:
+    del project
+    before = type_in(f"{later} --dry-run --json").json["plan"]
+    assert type_in(f"{first} --name first").code == 0
+    after = dict(type_in(f"{later} --dry-run --json").json["plan"])
+
+    assert "time" not in dict(before)
+    assert after["time"].startswith("about ")
+    assert after["time"].endswith("at the rate of first@1")
