@@ -277,6 +277,8 @@ class AnglesSpec(Spec, frozen=True, kw_only=True):
     """Split whose references both models read."""
     examples: Natural = 200
     """First examples of the split that are used; 0 uses all."""
+    side: Literal["decoder", "encoder"] = "decoder"
+    """Whose layers: the decoder's on the tokens of references, or the encoder's on those of prompts."""
     anchor: Count = 1
     """Layer of the teacher, counted from 1, to which the angles of all others are taken."""
     bins: Annotated[int, Meta(ge=2, le=1000)] = 40

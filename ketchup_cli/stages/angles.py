@@ -17,9 +17,12 @@ from ketchup_cli.store.build import Build
 from ketchup_cli.store.find import Input
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from ketchup_cli.lab.angles import Angles
     from ketchup_cli.models.encode import Row
     from ketchup_cli.models.policy import Policy
+    from ketchup_cli.signals import Batch
 
 DOCUMENT, PLOT = "angles.json", "angles.svg"
 
@@ -34,7 +37,7 @@ def plan(spec: AnglesSpec, inputs: Mapping[str, Input]) -> tuple[tuple[str, str]
     return (
         (
             "plan",
-            f"angles to teacher layer {spec.anchor}, on the references of {len(examples):,}"
+            f"angles to layer {spec.anchor} of the teacher's {spec.side}, on {len(examples):,}"
             f" examples of {spec.split}",
         ),
     )
@@ -62,7 +65,10 @@ def run(
     seen = angles.seen()
     build.write_json(DOCUMENT, document(seen, anchor=spec.anchor, tokens=tokens))
     build.write_bytes(PLOT, svg(seen, anchor=spec.anchor))
-    reporter.note("angles", f"to teacher layer {spec.anchor}: mean cosine, share of acute angles")
+    told = (
+        f"to layer {spec.anchor} of the teacher's {spec.side}: mean cosine, share of acute angles"
+    )
+    reporter.note("angles", told)
     for row in table(seen):
         reporter.note("", row)
     found = overall(seen, anchor=spec.anchor)
@@ -92,10 +98,13 @@ def _models(spec: AnglesSpec, inputs: Mapping[str, Input]) -> tuple[Policy, Poli
             f" {sizes.teacher_width}; there are no angles between them",
             hint="use a student of the teacher's width, as ketchup shrink makes them",
         )
-    if spec.anchor > sizes.teacher_layers:
+    layers = sizes.teacher_layers
+    if spec.side == "encoder":
+        layers = sizes.teacher_encoder_layers
+    if spec.anchor > layers:
         raise SpecError(
-            f"`anchor` is {spec.anchor}; the teacher has layers 1 to {sizes.teacher_layers}",
-            hint="--set anchor=1",
+            f"`anchor` is {spec.anchor}; the teacher's {spec.side} has {layers} layers",
+            hint="--set anchor=1" if layers else "--set side=decoder",
         )
     return student, teacher
 
@@ -124,7 +133,7 @@ def _measure(
     angles: Angles,
     reporter: Reporter,
 ) -> int:
-    """Count the angles of all completion tokens, and return how many tokens there were."""
+    """Count the angles of all tokens of that side, and return how many tokens there were."""
     import torch
 
     from ketchup_cli.models.encode import by_length, collate
@@ -138,9 +147,16 @@ def _measure(
         for numbers in by_length(rows, spec.tokens_per_batch):
             batch = collate([rows[i] for i in numbers], pad_id=models[0].pad_id, source="data")
             batch = to_device(batch, models[0].device)
-            real_BT = batch.mask_BT.bool()
-            states = [model.hidden_with_layers(batch)[1][1:, real_BT] for model in models]
-            angles.add(*states)
-            tokens += int(real_BT.sum())
-            progress.advance(len(numbers), tokens=int(real_BT.sum()))
+            angles.add(*(_states(model, batch, encoder=spec.side == "encoder") for model in models))
+            read = batch.prompt_mask_BS if spec.side == "encoder" else batch.mask_BT
+            tokens += int(read.sum())
+            progress.advance(len(numbers), tokens=int(read.sum()))
     return tokens
+
+
+def _states(policy: Policy, batch: Batch, *, encoder: bool) -> Tensor:
+    """Return the states of all layers at all real tokens, [L, N, H], without the embeddings."""
+    _, decoder_LBTH, encoder_LBSH = policy.hidden_with_layers(batch)
+    if encoder and encoder_LBSH is not None:
+        return encoder_LBSH[1:, batch.prompt_mask_BS.bool()]
+    return decoder_LBTH[1:, batch.mask_BT.bool()]

@@ -157,11 +157,36 @@ def test_models_of_other_widths_are_refused(tmp_path: Path) -> None:
 def test_an_anchor_the_teacher_does_not_have_is_refused(tmp_path: Path) -> None:
     given = make_inputs(tmp_path)
 
-    with pytest.raises(SpecError, match="`anchor` is 9; the teacher has layers 1 to 2"):
+    with pytest.raises(SpecError, match="`anchor` is 9; the teacher's decoder has 2 layers"):
         analysed(tmp_path, given, msgspec.structs.replace(SPEC, anchor=9))
+
+
+def test_layers_of_an_encoder_are_seen_on_the_tokens_of_prompts(tmp_path: Path) -> None:
+    spec = msgspec.structs.replace(SPEC, side="encoder")
+    found = document(analysed(tmp_path, make_inputs(tmp_path), spec))
+    student, teacher = (load_policy(tmp_path / role) for role in ("student", "teacher"))
+    examples = tiny.make_examples(24 + 8)[24:][:6]
+    rows = reference_rows(student, examples, Limits(prompt=64, completion=64)).rows
+    batch = collate(rows, pad_id=student.pad_id, source="data")
+    real_BS = batch.prompt_mask_BS.bool()
+    with torch.no_grad():
+        states = (model.hidden_with_layers(batch)[2][1:, real_BS] for model in (student, teacher))
+        cosine_LKN = F.layer_angles(*states)
+
+    means = [pair["mean"] for pair in found["pairs"]]
+    assert found["tokens"] == int(real_BS.sum())
+    assert means == pytest.approx(cosine_LKN.mean(dim=-1).flatten().tolist(), abs=1e-5)
+
+
+def test_a_model_without_an_encoder_is_refused(tmp_path: Path) -> None:
+    given = make_inputs(tmp_path, "gpt2")
+
+    with pytest.raises(SpecError, match="the teacher's encoder has 0 layers") as raised:
+        analysed(tmp_path, given, msgspec.structs.replace(SPEC, side="encoder"))
+    assert raised.value.hint == "--set side=decoder"
 
 
 def test_the_plan_says_what_is_looked_at(tmp_path: Path) -> None:
     lines = dict(angles.plan(SPEC, make_inputs(tmp_path)))
 
-    assert lines["plan"] == "angles to teacher layer 1, on the references of 6 examples of dev"
+    assert lines["plan"] == "angles to layer 1 of the teacher's decoder, on 6 examples of dev"
