@@ -9,7 +9,6 @@ from typing import Any, final
 
 import torch
 from accelerate import Accelerator
-from safetensors.torch import save_file
 from torch import Tensor
 
 from ketchup_cli import corpora
@@ -203,6 +202,8 @@ def run_training(run: Run, build: Build) -> dict[str, Any]:
     Raises:
         NonFiniteError: a loss, a gradient or a weight is not finite.
     """
+    from safetensors.torch import save_file
+
     outcome = train(run)
     run.reporter.note("student", outcome.sentence)
     folder = build.scratch()
