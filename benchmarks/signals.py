@@ -13,6 +13,7 @@ import json
 import shutil
 import sys
 import tempfile
+import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -86,8 +87,8 @@ class Errors:
 def main() -> None:
     """Print the table, and write it into the page if asked."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("--examples", type=int, default=64)
-    parser.add_argument("--updates", type=int, default=20)
+    parser.add_argument("--examples", type=int, default=200)
+    parser.add_argument("--updates", type=int, default=40)
     parser.add_argument("--write", action="store_true", help="put the table into docs/signals.md")
     given = parser.parse_args()
     quiet()
@@ -138,15 +139,15 @@ def measured(folder: Path, *, examples: int, updates: int) -> str:
         ))
         print(*rows[-1], file=sys.stderr, flush=True)
     header = ("kept", "bytes a token", "kl", "value off by", "gradient at a step", "of all tokens")
-    return (
-        f"{_table(header, rows)}\n"
+    said = (
         f"{examples} sentences of `examples/en-nl`, {tokens:,} tokens, vocabulary"
         f" {teacher.vocabulary:,}; teacher: the shipped one; student: 3 encoder layers and 1 decoder"
         f" layer of it after {updates} updates of `kl`. Nats a token; the gradient at a step is its"
         " L1 distance on the student's logits, averaged over tokens; of all tokens: the relative"
         " distance of the gradients of the output layer. Draws with seed 0, one run."
-        f" `python benchmarks/signals.py --examples {examples} --updates {updates} --write`\n"
+        f" `python benchmarks/signals.py --examples {examples} --updates {updates} --write`"
     )
+    return f"{_table(header, rows)}\n{textwrap.fill(said, width=100, break_long_words=False, break_on_hyphens=False)}\n"
 
 
 def prepared(folder: Path, *, examples: int, updates: int) -> dict[str, Input]:
