@@ -119,7 +119,8 @@ def transport_loss(
     N runs over the real tokens, in row-major order of the mask. More than `max_points` of them are
     cut into groups of like size, a plan each, and the loss is the mean over tokens. A smoothed plan
     costs something even between equal points: with one point the loss is twice the total variation
-    distance, with several it is not 0 for p = q, but debiased it is.
+    distance, with several it is not 0 for p = q, but debiased it is. The points of a group are a set:
+    the student's in another order cost the same.
 
     From a teacher's top entries D_ij is computed on the M entries kept for i and one for its tail:
     too small by at most twice the smaller of the two tail masses, exact for M = V. Debiasing takes

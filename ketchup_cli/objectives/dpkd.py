@@ -33,6 +33,16 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
+_ROLLOUTS: Mapping[str, Any] = {
+    "updates": 400,
+    "dropout": 0.0,
+    "checkpoint_every": 50,
+    "optimizer": {"learning_rate": 5e-5, "warmup": 20},
+    "rollout": {"prompts": 24, "samples": 1},
+    "validation": {"every": 50},
+}
+
+
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dpkd(Objective):
@@ -53,7 +63,7 @@ class Dpkd(Objective):
     """Share of preferences that are taken for wrong, 0 to 1."""
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        "default": {"rollout": {"prompts": 24, "samples": 1}},
+        "default": _ROLLOUTS,
         "released": {
             "objective": {"form": "token", "beta": 0.1, "weight": 0.5},
             "beside": ({"name": "nll", "weight": 0.5},),

@@ -6,7 +6,8 @@
 
 i and j run over all real tokens of a group, not over the pairs i = j alone: what a token's
 distribution costs depends on the others around it. The gradient goes through D and through every
-sweep that makes P. Alone it is a weak guide; the method mixes it with `nll` and `kl`, for which
+sweep that makes P. Alone it does not see which token is which: a student with its teacher's
+distributions in another order has the same loss. The method mixes it with `nll` and `kl`, for which
 `[[distill.objective]]` holds a list, and the preset `released` the weights of the released code.
 That code sums over the points of a batch where this is a mean: its weight times the points is ours.
 

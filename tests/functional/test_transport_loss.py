@@ -123,6 +123,36 @@ def test_debiased_a_student_like_its_teacher_pays_nothing_and_has_no_gradient():
     assert gradient(loss, logits(1)).abs().max().item() < 1e-9
 
 
+def test_descent_on_the_loss_brings_the_two_sets_of_points_together():
+    p_BTV, q_BTV = logits(1), logits(2).requires_grad_()
+    optimizer = torch.optim.Adam([q_BTV], lr=0.2)
+    losses = []
+    for _ in range(60):
+        optimizer.zero_grad()
+        loss, _ = F.transport_loss(
+            rows(p_BTV), q_BTV, MASK_BT, how=F.Transport(smoothing=0.05, sweeps=10)
+        )
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+
+    assert losses[-1] < 0.3 * losses[0]
+
+
+def test_a_student_that_mistakes_one_token_for_another_has_the_loss_of_one_that_does_not():
+    # the plan finds the teacher's point wherever it is: which token it stands at is not seen
+    q_BTV = logits(1)
+    real_NV = q_BTV[MASK_BT.bool()]
+    mistaken_BTV = q_BTV.clone()
+    mistaken_BTV[MASK_BT.bool()] = real_NV.roll(1, dims=0)
+
+    right, wrong = (
+        F.transport_loss(rows(logits(1)), x, MASK_BT, how=PLAIN)[0] for x in (q_BTV, mistaken_BTV)
+    )
+    torch.testing.assert_close(wrong, right)
+    assert F.masked_mean(F.tvd(logits(1), mistaken_BTV), MASK_BT) > 0.3
+
+
 def test_the_same_batch_twice_has_the_same_loss():
     p_BTV, q_BTV = logits(1), logits(2)
     once, _ = F.transport_loss(rows(p_BTV), q_BTV, MASK_BT, how=F.Transport())
