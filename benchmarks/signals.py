@@ -147,7 +147,8 @@ def measured(folder: Path, *, examples: int, updates: int) -> str:
         " distance of the gradients of the output layer. Draws with seed 0, one run."
         f" `python benchmarks/signals.py --examples {examples} --updates {updates} --write`"
     )
-    return f"{_table(header, rows)}\n{textwrap.fill(said, width=100, break_long_words=False, break_on_hyphens=False)}\n"
+    lines = textwrap.fill(said, width=100, break_long_words=False, break_on_hyphens=False)
+    return f"{_table(header, rows)}\n{lines}\n"
 
 
 def prepared(folder: Path, *, examples: int, updates: int) -> dict[str, Input]:
