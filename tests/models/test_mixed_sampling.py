@@ -11,6 +11,8 @@ from ketchup_cli.errors import SpecError
 from ketchup_cli.models.encode import Row
 from ketchup_cli.models.generation.choosing import uniforms
 from ketchup_cli.models.generation.hf import Sampling, sample
+from ketchup_cli.models.generation.mixing import Guide
+from ketchup_cli.models.generation.rounds import read, writing
 from ketchup_cli.models.policy import Policy
 from ketchup_cli.signals import Batch
 
@@ -156,21 +158,35 @@ def test_rows_the_teacher_was_padded_with_have_no_share() -> None:
     assert rows_of(sample(student, prompts(student), mixed(), seed=1, teacher=teacher)) == expected
 
 
-def test_a_step_taken_twice_is_read_once() -> None:
-    from ketchup_cli.models.generation.mixing import Guide
-    from ketchup_cli.models.generation.rounds import read, writing
+def guided(teacher: Policy) -> tuple[Guide, Tensor]:
+    """Return a guide of two rows that has read one token of each, and what was read."""
+    front = read(teacher, [row.prompt for row in prompts(teacher, 2)], copies=1)
+    guide = Guide(teacher, front, share=1.0)
+    start_BT = torch.full((2, 1), teacher.start_id)
+    guide.mix(start_BT, torch.zeros(2, teacher.vocabulary))
+    return guide, torch.cat([start_BT, torch.tensor([[7], [8]])], dim=1)
 
+
+def test_a_step_taken_twice_is_read_once() -> None:
     _, teacher = pair("t5")
+    logits_BV = torch.zeros(2, teacher.vocabulary)
     with writing(teacher):
-        front = read(teacher, [row.prompt for row in prompts(teacher, 2)], copies=1)
-        guide = Guide(teacher, front, share=1.0)
-        logits_BV = torch.zeros(2, teacher.vocabulary)
-        start_BT = torch.full((2, 1), teacher.start_id)
-        guide.mix(start_BT, logits_BV)
-        longer_BT = torch.cat([start_BT, torch.tensor([[7], [8]])], dim=1)
-        once_BV, again_BV = (guide.mix(longer_BT, logits_BV) for _ in range(2))
+        guide, read_BT = guided(teacher)
+        once_BV, again_BV = (guide.mix(read_BT, logits_BV) for _ in range(2))
 
     assert torch.equal(once_BV, again_BV)
+
+
+def test_a_step_taken_twice_is_that_of_the_rows_that_go_on() -> None:
+    _, teacher = pair("t5")
+    logits_BV = torch.zeros(2, teacher.vocabulary)
+    with writing(teacher):
+        guide, read_BT = guided(teacher)
+        both_BV = guide.mix(read_BT, logits_BV)
+        guide.leave(torch.tensor([True, False]))
+        left_BV = guide.mix(read_BT[1:], logits_BV[1:])
+
+    assert torch.equal(left_BV, both_BV[1:])
 
 
 def test_a_teacher_of_too_few_positions_is_refused() -> None:
