@@ -83,8 +83,7 @@ def by_pair(value_B: Tensor, group_B: Tensor, chosen_B: Tensor) -> tuple[Tensor,
     check_shapes("value_B group_B chosen_B", value_B, group_B, chosen_B)
     chosen_B = chosen_B.bool()
     other_BB = (group_B[:, None] == group_B) & (chosen_B[:, None] != chosen_B)
-    size_B = (group_B[:, None] == group_B).sum(dim=1)
-    if bool(((other_BB.sum(dim=1) != 1) | (size_B != 2)).any()):
+    if bool((other_BB.sum(dim=1) != 1).any()):
         raise ShapeError("every group must hold one chosen and one rejected row")
     other_B = value_B[other_BB.int().argmax(dim=1)]
     return torch.where(chosen_B, value_B, other_B), torch.where(chosen_B, other_B, value_B)

@@ -47,11 +47,12 @@ def test_a_truncated_teacher_costs_at_most_what_all_of_it_costs_up_to_its_tails(
     assert exact - kept <= 2 * tail
 
 
-def test_tokens_compared_with_no_other_cost_twice_their_total_variation_distance():
+@pytest.mark.parametrize("temperature", [1.0, 2.0])
+def test_tokens_compared_with_no_other_cost_twice_their_total_variation_distance(temperature):
     inputs = with_all_logits()
-    tvd_BT = F.tvd(TEACHER_BTV, inputs.student.logits_BTV)
+    tvd_BT = F.tvd(TEACHER_BTV, inputs.student.logits_BTV, temperature=temperature)
 
-    loss = Sinkd(max_tokens=1)(inputs).loss
+    loss = Sinkd(max_tokens=1, temperature=temperature)(inputs).loss
     torch.testing.assert_close(loss, 2 * F.masked_mean(tvd_BT, inputs.batch.mask_BT))
 
 
