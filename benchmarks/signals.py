@@ -145,10 +145,10 @@ def measured(folder: Path, *, examples: int, updates: int) -> str:
         f" layer of it after {updates} updates of `kl`. Nats a token; the gradient at a step is its"
         " L1 distance on the student's logits, averaged over tokens; of all tokens: the relative"
         " distance of the gradients of the output layer. Draws with seed 0, one run."
-        f" `python benchmarks/signals.py --examples {examples} --updates {updates} --write`"
     )
+    command = f"python benchmarks/signals.py --examples {examples} --updates {updates} --write"
     lines = textwrap.fill(said, width=100, break_long_words=False, break_on_hyphens=False)
-    return f"{_table(header, rows)}\n{lines}\n"
+    return f"{_table(header, rows)}\n{lines}\n`{command}`\n"
 
 
 def prepared(folder: Path, *, examples: int, updates: int) -> dict[str, Input]:
