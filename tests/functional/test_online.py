@@ -140,6 +140,13 @@ def test_the_smooth_gate_weighs_both_alike_where_the_entropies_are_equal():
     assert [w.item() for w in weights] == [2.0, 2.0]
 
 
+@every_gate
+def test_weights_of_a_gap_that_could_be_differentiated_take_no_gradient(gate):
+    weights = F.entropy_gate(torch.ones(1, 1, requires_grad=True), emphasis=3.0, gate=gate)
+
+    assert [w.requires_grad for w in weights] == [False, False]
+
+
 def test_a_steep_sigmoid_is_the_hard_gate():
     gap_BT = torch.tensor([[-0.5, 0.2]])
 
@@ -210,6 +217,7 @@ def test_the_gap_is_the_student_s_entropy_less_the_teacher_s_at_temperature_one(
     _, gap_BT = F.balanced(p_BTV, q_BTV, emphasis=2.0, temperature=3.0)
 
     torch.testing.assert_close(gap_BT, (F.entropy(q_BTV) - F.entropy(p_BTV)).detach())
+    assert not gap_BT.requires_grad
 
 
 @pytest.mark.parametrize("function", [F.mutual, lambda p, q: F.balanced(p, q, emphasis=2.0)])
