@@ -56,7 +56,7 @@ class Bench:
             progress.advance(1, tokens=int(batch.mask_BT.sum()))
         return moments
 
-    def time_alone(self, batches: Sequence[Batch]) -> dict[str, float]:
+    def time_alone(self, batches: Sequence[Batch], *, progress: Progress) -> dict[str, float]:
         """Return the median seconds of an update, its samples and its optimiser's step apart.
 
         Nothing where there are no batches. Both models forward, with what this estimator alone needs, the loss, and one backward pass.
@@ -71,6 +71,7 @@ class Bench:
                     pass
                 seconds.append(time.perf_counter() - began)
             found[estimator.label] = statistics.median(seconds)
+            progress.advance(1)
         return found
 
     def _inputs(self, batch: Batch, needs: Needs) -> Inputs:

@@ -69,7 +69,8 @@ def run(
     batches = rollouts.batches
     with reporter.progress("measuring", total=len(batches), unit="batches") as progress:
         moments = bench.measure(batches, groups=groups, progress=progress)
-    seconds = bench.time_alone(batches[: spec.timed])
+    with reporter.progress("timing", total=len(bench.estimators), unit="estimators") as progress:
+        seconds = bench.time_alone(batches[: spec.timed], progress=progress)
     found = lines(bench.estimators, moments)
     facts = {**_facts(rollouts), "weights": size, "groups": groups}
     build.write_json(DOCUMENT, _document(found, facts, bench))
