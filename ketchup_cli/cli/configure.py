@@ -55,8 +55,7 @@ def _commented(kind: type[Spec], *, prefix: str) -> Iterator[str]:
             yield from _commented_values(field.default, prefix=f"{prefix}{field.name}.")
         else:
             value = toml_value(msgspec.to_builtins(field.default))
-            text = docs.get(field.name, "").replace("\n", " ")
-            yield f"# {prefix}{field.name} = {value}   # {text}".rstrip(" #")
+            yield _comment(f"{prefix}{field.name}", value, docs.get(field.name, ""))
 
 
 def _commented_values(spec: Spec, *, prefix: str) -> Iterator[str]:
@@ -64,7 +63,12 @@ def _commented_values(spec: Spec, *, prefix: str) -> Iterator[str]:
     docs = field_docs(type(spec))
     for name in spec.__struct_fields__:
         value = toml_value(msgspec.to_builtins(getattr(spec, name)))
-        yield f"# {prefix}{name} = {value}   # {docs.get(name, '')}".rstrip(" #")
+        yield _comment(f"{prefix}{name}", value, docs.get(name, ""))
+
+
+def _comment(key: str, value: str, text: str) -> str:
+    """Return a default as one line behind a #, however many lines its description has."""
+    return f"# {key} = {value}   # {' '.join(text.split())}".rstrip(" #")
 
 
 def toml_value(value: Any) -> str:

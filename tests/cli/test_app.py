@@ -13,7 +13,20 @@ from ketchup_cli.errors import KetchupError
 TABLE = (*app.STAGE_COMMANDS, *inspect.COMMANDS, *about.COMMANDS)
 CONFIG = tuple((f"config {name}", *rest) for name, *rest in about.CONFIG_COMMANDS)
 COMMANDS = {name: (function, example) for name, function, example in (*TABLE, *CONFIG)}
-IMPERATIVES = {"Import", "Make", "Train", "Write", "Let", "Score", "List", "Show", "Print", "Hold"}
+IMPERATIVES = {
+    "Import",
+    "Make",
+    "Train",
+    "Write",
+    "Let",
+    "Score",
+    "List",
+    "Show",
+    "Print",
+    "Hold",
+    "Compare",
+    "See",
+}
 
 
 @pytest.mark.parametrize("name", COMMANDS)
