@@ -65,7 +65,8 @@ def log_probs(model: Any, parameters: Mapping[str, Tensor], ids_BS: Tensor) -> T
     if model.config.is_encoder_decoder:
         inputs["decoder_input_ids"] = ids_BS
     logits_BSV = torch.func.functional_call(model, dict(parameters), (), inputs).logits[:, :-1]
-    return logits_BSV.log_softmax(-1).gather(-1, ids_BS[:, 1:, None]).squeeze(-1)
+    logp_BS: Tensor = logits_BSV.log_softmax(-1).gather(-1, ids_BS[:, 1:, None]).squeeze(-1)
+    return logp_BS
 
 
 def ways(model: Any, ids_BS: Tensor, weight_EBT: Tensor) -> Ways:

@@ -121,7 +121,7 @@ def by_blocks(measured: Callable[..., Any], rows: StateLogits, q_logits_1NV: Ten
 
 def _backward(found: Tensor | Sequence[Tensor]) -> None:
     loss_1N = found if isinstance(found, Tensor) else found[0]
-    loss_1N.mean().backward()
+    torch.autograd.backward(loss_1N.mean())
 
 
 if __name__ == "__main__":
