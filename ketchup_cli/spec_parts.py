@@ -97,7 +97,8 @@ class ValidationSpec(Spec, frozen=True, kw_only=True):
     examples: Count = 400
     """Examples of the split that are used, in file order."""
     metric: Literal["bleu", "chrf", "rougeL", "exact", "loss"] = "bleu"
-    """What decides which weights are kept."""
+    """What decides which weights are kept, the loss between equals; BLEU is 0 where no reference has
+    four words."""
     patience: Natural = 0
     """Validations without improvement before the run ends early; 0 never does."""
     max_new_tokens: Count = 128

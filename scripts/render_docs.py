@@ -174,14 +174,19 @@ def objectives_table(*, link: str) -> str:
 
 def _objective_row(name: str, link: str) -> tuple[str, ...]:
     needs = objectives.build({"name": name})[0].needs
-    live = needs.prefixes == ("student",) or needs.student_expected
+    live = set(needs.prefixes[:1]) <= {"student", "pairs"} or needs.student_expected
     detail = {"none": "none", "stats": "statistics", "top": "largest logits", "dense": "all logits"}
+    asked = detail[needs.teacher]
     where = "" if needs.teacher == "none" else ", live" if live else ", live or cached"
+    if needs.hidden:
+        asked, where = "states of its layers", ", live"
+    if needs.trainable_teacher:
+        asked, where = "all logits", ", live, of which a part learns"
     return (
         f"[`{name}`]({link}#{name})",
         objectives.headline(name),
         " or ".join(f"`{item}`" for item in needs.prefixes),
-        f"{detail[needs.teacher]}{where}",
+        f"{asked}{where}",
     )
 
 

@@ -187,8 +187,8 @@ def test_every_relative_link_leads_somewhere(path):
 def test_the_objective_of_the_contributing_page_works_as_printed(tmp_path):
     text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
     (source,) = (code for language, code in FENCES.findall(text) if language == "python")
-    (tmp_path / "tvd.py").write_text(source, encoding="utf-8")
-    objective: Objective = loaded(tmp_path / "tvd.py").Tvd()
+    (tmp_path / "jeffreys.py").write_text(source, encoding="utf-8")
+    objective: Objective = loaded(tmp_path / "jeffreys.py").Jeffreys()
 
     inputs = make_inputs(needs=objective.needs)
     loss_BT = objective(inputs).loss_BT
@@ -196,7 +196,8 @@ def test_the_objective_of_the_contributing_page_works_as_printed(tmp_path):
     mask_BT = inputs.batch.mask_BT.bool()
     p_NV = inputs.teacher.dense.logits(slice(None)).softmax(-1)
     q_NV = inputs.student.logits_BTV[mask_BT].softmax(-1)
-    torch.testing.assert_close(loss_BT[mask_BT], (p_NV - q_NV).abs().sum(-1) / 2)
+    by_hand_N = ((p_NV - q_NV) * (p_NV.log() - q_NV.log())).sum(-1)
+    torch.testing.assert_close(loss_BT[mask_BT], by_hand_N)
 
 
 def pins() -> dict[str, str]:

@@ -93,8 +93,14 @@ def _refuse_unnamed(stage: Stage, role: Role, spec: Spec) -> None:
         )
 
 
+_COMMANDS = {"import-cache": "cache import"}
+"""What is typed for a stage where it is not its name."""
+
+
 def _with_remedy(error: NotFound, role: Role) -> NotFound:
-    makers = [stage.name for stage in STAGES.values() if stage.kind == role.kind]
+    makers = [
+        _COMMANDS.get(name, name) for name, stage in STAGES.items() if stage.kind == role.kind
+    ]
     made_by = " or ".join(f"`ketchup {name}`" for name in makers)
     if error.hint not in {None, "ketchup ls"}:
         return error

@@ -3,7 +3,7 @@
     L_t = temperature^2 * 1/2 sum_v |p(v|s_t) - pi(v|s_t)|,   both softened by the temperature
 
 The mean over both kinds of prefixes bounds the distance of whole completions from above. It is
-bounded, at most 1 a step, and flat where teacher and student share no token.
+bounded, at most 1 a step at temperature 1, and flat where teacher and student share no token.
 
 Source: Wen et al. 2023, arXiv 2307.15190, eq. 10; its code multiplies by the square of the
 temperature. Differs: references may stand for the teacher's completions (`prefixes`).

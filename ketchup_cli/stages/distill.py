@@ -12,7 +12,14 @@ from ketchup_cli.reporting import Reporter
 from ketchup_cli.signals import NEW_TEXT, Prefixes
 from ketchup_cli.specs import DistillSpec
 from ketchup_cli.stages.learning import Learner, give_part
-from ketchup_cli.stages.teaching import Speaker, choose, kl_probe, load_live, open_cache
+from ketchup_cli.stages.teaching import (
+    Speaker,
+    choose,
+    kl_probe,
+    load_live,
+    open_cache,
+    text_warning,
+)
 from ketchup_cli.store.build import Build
 from ketchup_cli.store.find import Input
 
@@ -36,9 +43,11 @@ def plan(spec: DistillSpec, inputs: Mapping[str, Input]) -> tuple[tuple[str, str
     size = f"batches of {spec.tokens_per_batch:,} tokens"
     if any(term.prefixes in NEW_TEXT for term in terms):
         size = f"{spec.rollout.prompts} prompts x {spec.rollout.samples} samples"
+    warning = text_warning(terms, inputs)
     return (
         ("objective", " + ".join(_describe(term) for term in terms)),
         *(("teacher", line) for line in _teacher_lines(spec, terms, inputs)),
+        *([("warning", warning)] if warning else []),
         ("plan", f"{spec.updates:,} updates x {size}, {spec.precision}"),
         (
             "dev",

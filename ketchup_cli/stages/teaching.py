@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, final
 
 from ketchup_cli.errors import MismatchError
 from ketchup_cli.objectives import Term
-from ketchup_cli.signals import NEW_TEXT, Prefixes
+from ketchup_cli.signals import NEW_TEXT, TEACHER_TEXT, Prefixes
 from ketchup_cli.specs import DistillSpec
 from ketchup_cli.stages.learning import part_of
+from ketchup_cli.store.digest import MANIFEST
 from ketchup_cli.store.find import Input
+from ketchup_cli.store.manifest import read as read_manifest
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -113,6 +115,13 @@ def _objection(
         )
     label = inputs["cache"].label
     meta = read_meta(inputs["cache"].path)
+    other = _another_author(inputs, "cache")
+    if other is not None:
+        return MismatchError(
+            f"teacher cache `{label}` was made from another teacher, `{other}`; the teacher here is"
+            f" `{inputs['teacher'].label}`",
+            hint="ketchup cache-teacher, or --teacher with the one it was made from",
+        )
     part = part_of(terms)
     try:
         for term in terms:
@@ -133,6 +142,32 @@ def _objection(
             hint=f"ketchup cache-teacher --set completions={wanted} --set split={spec.split}",
         )
     return None
+
+
+def _another_author(inputs: Mapping[str, Input], role: str) -> str | None:
+    """Return the teacher an input was made from, where it is not the one of this run.
+
+    None where either is unknown: an imported cache has no teacher, a folder no manifest.
+    """
+    if "teacher" not in inputs or not (inputs[role].path / MANIFEST).exists():
+        return None
+    made_from = [item for item in read_manifest(inputs[role].path).inputs if item.role == "teacher"]
+    others = [item.label for item in made_from if item.digest != inputs["teacher"].digest]
+    return others[0] if others else None
+
+
+def text_warning(terms: Sequence[Term], inputs: Mapping[str, Input]) -> str | None:
+    """Return a sentence where text that should be the teacher's own is another model's."""
+    listening = [t for t in terms if t.prefixes in TEACHER_TEXT and t.needs.any_teacher]
+    if not listening or "pseudo-targets" not in inputs:
+        return None
+    other = _another_author(inputs, "pseudo-targets")
+    if other is None:
+        return None
+    return (
+        f"`{inputs['pseudo-targets'].label}` was written by `{other}`, and {_names(listening)} takes"
+        f" it for text of `{inputs['teacher'].label}`"
+    )
 
 
 def open_cache(cache: Input, rows: Sequence[Row], student: Policy) -> CachedTeacher:

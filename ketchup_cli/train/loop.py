@@ -313,11 +313,11 @@ def _validate(run: Run, state: State) -> None:
     metric = figures[run.spec.validation.metric]
     gain = sum(state.gains) / len(state.gains) if state.gains else None
     state.gains.clear()
-    if state.watch.improves(metric):
+    if state.watch.improves(metric, loss=figures.get("loss")):
         keep_best(run, state.update)
     if run.replay is not None:
         run.replay.observe(figures["loss"])
-    state.ended = state.watch.observe(state.update, metric, gain=gain)
+    state.ended = state.watch.observe(state.update, metric, gain=gain, loss=figures.get("loss"))
     state.validations.append({"update": state.update, **figures})
     run.log.write({"event": "validation", "update": state.update, **figures})
     shown = "  ".join(f"{name} {value:.3f}" for name, value in figures.items())

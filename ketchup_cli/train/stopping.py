@@ -18,34 +18,43 @@ LOWER_IS_BETTER = ("loss",)
 class Watch:
     """Remembers validations and judges them.
 
-    Invariant: `best_update` is the earliest validation with the best metric so far.
+    Invariant: `best_update` is the earliest validation with the best metric so far, and of equal
+    metrics the least loss: BLEU is 0 until four words in a row are right, and always where no
+    reference has four.
     Example: `watch.observe(50, 27.1, gain=-3.8)` is "" while the run should go on.
     """
 
     spec: ValidationSpec
     best: float | None = None
+    best_loss: float | None = None
     best_update: int = 0
     since_best: int = 0
     history: list[tuple[int, float, float | None]] = field(default_factory=list)
     """(update, metric, mean return since the validation before)."""
 
-    def improves(self, metric: float) -> bool:
-        """Return whether the metric beats all before."""
+    def improves(self, metric: float, *, loss: float | None = None) -> bool:
+        """Return whether the metric beats all before, or equals the best with a smaller loss."""
         if self.best is None:
             return True
+        if metric == self.best and loss is not None and self.best_loss is not None:
+            return loss < self.best_loss
         return metric < self.best if self.spec.metric in LOWER_IS_BETTER else metric > self.best
 
-    def observe(self, update: int, metric: float, *, gain: float | None) -> Ended:
+    def observe(
+        self, update: int, metric: float, *, gain: float | None, loss: float | None = None
+    ) -> Ended:
         """Take in one validation and return why the run should end, or "".
 
         Args:
             update: updates done.
             metric: on the dev split.
             gain: mean return of the student's completions since the last validation, if any.
+            loss: on the dev split, which decides between equal metrics.
         """
         self.history.append((update, metric, gain))
-        if self.improves(metric):
+        if self.improves(metric, loss=loss):
             self.best, self.best_update, self.since_best = metric, update, 0
+            self.best_loss = loss
         else:
             self.since_best += 1
         if self._hacked():
@@ -87,7 +96,10 @@ class Watch:
                 f" {self.since_best} validations; kept update {self.best_update}"
                 f" ({name} {self.best:.2f})"
             )
-        return f"kept update {self.best_update} (dev {name} {self.best:.2f})"
+        kept = f"kept update {self.best_update} (dev {name} {self.best:.2f})"
+        if self.best_update or not last_update:
+            return kept
+        return f"{kept}: no validation was better than the start, so the student is as it was"
 
     def to_facts(self) -> dict[str, Any]:
         """Return everything but the spec, for a checkpoint."""

@@ -8,7 +8,7 @@ from distilling import make_cache, make_inputs, make_pseudo_targets, make_spec
 from ketchup_cli.errors import DataError, MismatchError, SpecError
 from ketchup_cli.specs import DistillSpec
 from ketchup_cli.stages import STAGES, distill
-from ketchup_cli.store.artifact import Input
+from ketchup_cli.store.artifact import Input, folder_input
 from ketchup_cli.store.layout import Store
 
 
@@ -143,6 +143,7 @@ def test_a_cache_of_another_tokenizer_is_refused(tmp_path: Path) -> None:
     given = make_inputs(tmp_path)
     other = make_inputs(tmp_path / "other", "gpt2")
     given["cache"] = make_cache(tmp_path / "other", other)
+    del given["teacher"]
     error = assert_refused(tmp_path, make_spec(), given, "was made with tokenizer")
 
     assert error.exit_code == 3
@@ -195,3 +196,33 @@ def test_a_split_that_is_not_there_is_named(tmp_path: Path) -> None:
     spec = make_spec(split="trian")
 
     assert_refused(tmp_path, spec, make_inputs(tmp_path), "not a split", error=SpecError)
+
+
+def test_a_cache_of_another_teacher_is_passed_over_by_auto_and_refused_on_demand(
+    tmp_path: Path,
+) -> None:
+    given = make_inputs(tmp_path)
+    given["cache"] = make_cache(tmp_path, given)
+    other = tiny.make_policy_folder(tmp_path / "other", "t5", seed=7)
+    given["teacher"] = folder_input(other, "teacher")
+    (line,) = plan_lines(make_spec(), given)
+
+    assert line.startswith("other, live, for kl: teacher cache")
+    assert "was made from another teacher, `teacher`; the teacher here is `other`" in line
+    with pytest.raises(MismatchError, match="was made from another teacher"):
+        distill.plan(make_spec(teacher="cache"), given)
+
+
+def test_text_of_another_teacher_is_taken_with_a_warning(tmp_path: Path) -> None:
+    given = make_inputs(tmp_path)
+    given["pseudo-targets"] = make_pseudo_targets(tmp_path, given)
+    other = tiny.make_policy_folder(tmp_path / "other", "t5", seed=7)
+    apart = given | {"teacher": folder_input(other, "teacher")}
+    spec = make_spec({"name": "tvd"})
+
+    assert "warning" not in dict(distill.plan(spec, given))
+    assert (
+        "was written by `teacher`, and tvd takes it for text of `other`"
+        in (dict(distill.plan(spec, apart))["warning"])
+    )
+    assert "warning" not in dict(distill.plan(make_spec({"name": "nll"}), apart))

@@ -124,3 +124,24 @@ def test_a_watch_goes_on_from_its_facts() -> None:
     assert found == ["reward hacking"] * 2
     assert other.history == one.history
     assert (other.best, other.best_update, other.since_best) == (9.0, 0, 3)
+
+
+def test_of_equal_metrics_the_one_with_the_smaller_loss_is_kept() -> None:
+    watch = Watch(spec=ValidationSpec())
+    for update, loss in ((0, 5.0), (10, 3.0), (20, 3.5)):
+        watch.observe(update, 0.0, gain=None, loss=loss)
+
+    assert watch.best_update == 10
+    assert watch.improves(0.0, loss=2.9)
+    assert not watch.improves(0.0, loss=3.0)
+
+
+def test_a_run_that_never_beat_its_start_says_so() -> None:
+    watch = Watch(spec=ValidationSpec())
+    for update, metric in ((0, 30.0), (10, 29.0)):
+        watch.observe(update, metric, gain=None)
+
+    assert watch.sentence("") == (
+        "kept update 0 (dev bleu 30.00): no validation was better than the start, so the student is"
+        " as it was"
+    )
