@@ -70,3 +70,13 @@ class SilentReporter:
         """Open a count nobody sees."""
         del label, total, unit, done
         return SilentProgress()
+
+
+def human_count(count: int) -> str:
+    """Return a number of parameters as `9.4 M` or `27 k`."""
+    return f"{count / 1e6:,.1f} M" if count >= 1e6 else f"{count / 1e3:,.0f} k"
+
+
+def how_often(every: int) -> str:
+    """Return when validations come, for a plan."""
+    return f"every {every} updates" if every else "at the start and at the end"

@@ -6,6 +6,7 @@ from typing import Any
 
 from ketchup_cli import __version__
 from ketchup_cli.cli.settings import flatten
+from ketchup_cli.reporting import human_count
 from ketchup_cli.spec import to_table
 from ketchup_cli.stages import STAGES, Stage
 from ketchup_cli.store.manifest import Manifest
@@ -80,11 +81,6 @@ _FIGURES: Mapping[str, Callable[[Mapping[str, Any]], Words]] = {
     "teacher-cache": _cache_figures,
     "scores": _score_figures,
 }
-
-
-def human_count(count: int) -> str:
-    """Return a number of parameters as `9.4 M` or `27 k`."""
-    return f"{count / 1e6:,.1f} M" if count >= 1e6 else f"{count / 1e3:,.0f} k"
 
 
 def changed_settings(stage: Stage, table: Mapping[str, Any]) -> dict[str, str]:

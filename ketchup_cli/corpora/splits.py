@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Collection
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TypeVar
 
@@ -38,7 +39,8 @@ def read_split(folder: Path, split: str) -> list[Example]:
     if not names:
         raise SpecError(f"`{folder}` holds no split", hint="ketchup corpus --train FILE")
     if split not in names:
-        raise unknown("a split of this corpus", split, names, hint=f"--set split={names[0]}")
+        nearest = get_close_matches(split, names, n=1, cutoff=0.0)[0]
+        raise unknown("a split of this corpus", split, names, hint=f"--set split={nearest}")
     path = folder / f"{split}.jsonl"
     examples = _read(path, Example)
     _check_unique(path, [example.id for example in examples])

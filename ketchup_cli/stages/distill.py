@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from ketchup_cli import corpora, objectives
 from ketchup_cli.errors import SpecError
 from ketchup_cli.objectives import Term
-from ketchup_cli.reporting import Reporter
+from ketchup_cli.reporting import Reporter, how_often
 from ketchup_cli.signals import NEW_TEXT, Prefixes
 from ketchup_cli.specs import DistillSpec
 from ketchup_cli.stages.learning import Learner, give_part
@@ -52,7 +52,7 @@ def plan(spec: DistillSpec, inputs: Mapping[str, Input]) -> tuple[tuple[str, str
         (
             "dev",
             f"{validation.metric} on {validation.examples} of {validation.split},"
-            f" every {validation.every} updates",
+            f" {how_often(validation.every)}",
         ),
     )
 

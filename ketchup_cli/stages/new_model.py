@@ -5,7 +5,7 @@ from typing import Any
 
 from ketchup_cli import corpora
 from ketchup_cli.records import Example
-from ketchup_cli.reporting import Reporter
+from ketchup_cli.reporting import Reporter, human_count
 from ketchup_cli.specs import NewModelSpec
 from ketchup_cli.store.build import Build
 from ketchup_cli.store.find import Input
@@ -46,7 +46,7 @@ def run(
     tokenizer = train_tokenizer(_texts(examples), spec.tokenizer, architecture=spec.architecture)
     model = random_model(spec, vocabulary=len(tokenizer))
     parameters = model.num_parameters()
-    reporter.note("model", f"{parameters / 1e6:.1f} M parameters, {len(tokenizer):,} pieces")
+    reporter.note("model", f"{human_count(parameters)} parameters, {len(tokenizer):,} pieces")
     folder = build.scratch()
     save_policy(Policy(model, tokenizer), folder, dtype=spec.save_dtype)
     build.adopt(folder)

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ketchup_cli.errors import ModelError, SpecError
-from ketchup_cli.reporting import Reporter
+from ketchup_cli.reporting import Reporter, human_count
 from ketchup_cli.specs import ShrinkSpec
 from ketchup_cli.store.build import Build
 from ketchup_cli.store.find import Input
@@ -43,7 +43,7 @@ def run(
     teacher = load_policy(inputs["teacher"].path, device="cpu")
     student = Policy(shrink(teacher.model, chosen), teacher.tokenizer)
     before, after = teacher.model.num_parameters(), student.model.num_parameters()
-    reporter.note("shrink", f"{before / 1e6:.1f} M parameters to {after / 1e6:.1f} M")
+    reporter.note("shrink", f"{human_count(before)} parameters to {human_count(after)}")
     folder = build.scratch()
     save_policy(student, folder, dtype=spec.save_dtype)
     build.adopt(folder)

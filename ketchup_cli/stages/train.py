@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ketchup_cli import corpora, objectives
-from ketchup_cli.reporting import Reporter
+from ketchup_cli.reporting import Reporter, how_often
 from ketchup_cli.specs import TrainSpec
 from ketchup_cli.store.build import Build
 from ketchup_cli.store.find import Input
@@ -23,7 +23,7 @@ def plan(spec: TrainSpec, inputs: Mapping[str, Input]) -> tuple[tuple[str, str],
         (
             "dev",
             f"{validation.metric} on {validation.examples} of {validation.split},"
-            f" every {validation.every} updates",
+            f" {how_often(validation.every)}",
         ),
     )
 
