@@ -8,7 +8,7 @@ ketchup cache-teacher
 ketchup seqkd
 ketchup shrink
 ketchup distill --objective kl --name kl-student \
-    --set updates=450 --set precision=bfloat16 --set dropout=0 \
+    --set updates=450 --set dropout=0 \
     --set optimizer.name=adafactor --set optimizer.learning_rate=1e-2 --set optimizer.warmup=30
 ketchup distill --k 4 --from kl-student --name ketchup-student \
     --set updates=40 --set validation.every=20 --set optimizer.warmup=5

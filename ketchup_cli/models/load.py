@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,9 @@ DROPOUTS = (
 
 LAYER_DROPS = ("encoder_layerdrop", "decoder_layerdrop", "layerdrop")
 """What they call leaving out whole layers."""
+
+_FAR_SLOWER = 2.0
+"""Times by which bfloat16 may be slower than float32 before it is said: noise stays below."""
 
 _UNREADABLE = (
     OSError,
@@ -123,6 +127,41 @@ def load_policy(
     policy = Policy(model, tokenizer, precision=precision, replaced=replaced)
     policy.check_head()
     return policy
+
+
+def precision_warnings(
+    policy: Policy, *, seconds: Callable[[torch.dtype, torch.device], float] | None = None
+) -> tuple[str, ...]:
+    """Return a warning where the asked precision is far slower than float32 on this processor.
+
+    A processor without instructions for bfloat16 computes it all the same, many times slower. It is
+    measured and not looked up: one product of two matrices in each type.
+
+    Args:
+        policy: a loaded model.
+        seconds: what one product takes in a type, on a device; measured here by default.
+    """
+    if policy.precision == "float32" or policy.device.type != "cpu":
+        return ()
+    measure = seconds or _product_seconds
+    ratio = measure(torch.bfloat16, policy.device) / measure(torch.float32, policy.device)
+    if ratio < _FAR_SLOWER:
+        return ()
+    return (
+        f"matrix products in {policy.precision} take {ratio:.0f} times as long as in float32 on"
+        " this processor; --set precision=float32 is faster here",
+    )
+
+
+def _product_seconds(dtype: torch.dtype, device: torch.device) -> float:
+    """Return the shortest of five products of two [256, 256] matrices (CPU seconds)."""
+    factor = torch.ones(256, 256, dtype=dtype, device=device)
+    taken = []
+    for _ in range(5):
+        start = time.thread_time()
+        factor @ factor
+        taken.append(time.thread_time() - start)
+    return min(taken)
 
 
 @contextmanager

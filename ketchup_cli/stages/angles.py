@@ -55,10 +55,12 @@ def run(
     """
     from ketchup_cli.lab.angle_plot import svg
     from ketchup_cli.lab.angles import Angles, document, overall, table
-    from ketchup_cli.models.load import quiet
+    from ketchup_cli.models.load import precision_warnings, quiet
 
     quiet()
     student, teacher = _models(spec, inputs)
+    for warning in precision_warnings(student):
+        reporter.note("warning", warning)
     rows = _rows(spec, inputs, student, reporter)
     angles = Angles(anchor=spec.anchor, bins=spec.bins)
     tokens = _measure(spec, rows, (student, teacher), angles=angles, reporter=reporter)

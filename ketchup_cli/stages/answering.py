@@ -16,7 +16,7 @@ from ketchup_cli import corpora
 from ketchup_cli.errors import DataError
 from ketchup_cli.models.encode import Encoded, Limits, Row, encode_prompts
 from ketchup_cli.models.generation.hf import generate
-from ketchup_cli.models.load import load_policy, quiet
+from ketchup_cli.models.load import load_policy, precision_warnings, quiet
 from ketchup_cli.models.policy import Policy
 from ketchup_cli.records import Example, Generation
 from ketchup_cli.reporting import Reporter
@@ -104,6 +104,8 @@ def answer(
     quiet()
     examples = corpora.read_split(inputs["corpus"].path, spec.split)[: spec.examples or None]
     policy = load_policy(inputs[role].path, device=spec.device, precision=spec.precision)
+    for warning in precision_warnings(policy):
+        reporter.note("warning", warning)
     limits = Limits(prompt=spec.max_prompt_tokens, too_long=spec.too_long)
     encoded = encode_prompts(policy, examples, limits)
     if not encoded.rows:

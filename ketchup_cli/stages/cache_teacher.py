@@ -26,7 +26,7 @@ from ketchup_cli.models.fingerprints import fingerprint
 from ketchup_cli.models.generation.choosing import uniforms
 from ketchup_cli.models.heads import HEAD, head_bytes, head_of
 from ketchup_cli.models.layout import Layout
-from ketchup_cli.models.load import check_folder, load_policy, quiet
+from ketchup_cli.models.load import check_folder, load_policy, precision_warnings, quiet
 from ketchup_cli.models.policy import Policy
 from ketchup_cli.models.reduction import Request, score
 from ketchup_cli.models.shard_writer import ShardWriter, columns_of
@@ -94,6 +94,8 @@ def run(
     """
     quiet()
     policy = load_policy(inputs["teacher"].path, device=spec.device, precision=spec.precision)
+    for warning in precision_warnings(policy):
+        reporter.note("warning", warning)
     head = head_of(policy)
     layout = make_layout(
         spec,

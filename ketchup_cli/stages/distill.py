@@ -101,7 +101,7 @@ def run(
         DataError: rows too long, or none left.
         NonFiniteError: the loss or a gradient is NaN or infinite.
     """
-    from ketchup_cli.models.load import load_policy, quiet
+    from ketchup_cli.models.load import load_policy, precision_warnings, quiet
     from ketchup_cli.stages import training
     from ketchup_cli.train.extras import extras_of, parts_of, sizes_of
     from ketchup_cli.train.metrics import MetricsLog
@@ -119,6 +119,8 @@ def run(
         precision=spec.precision,
         dropout=spec.dropout,
     )
+    for warning in precision_warnings(student):
+        reporter.note("warning", warning)
     rows = _rows(spec, terms, inputs, student=student, reporter=reporter)
     teachers, live = _teachers(spec, speakers, inputs, student=student, rows=rows)
     learner = give_part(terms, teachers, live, seed=spec.seed, reporter=reporter)

@@ -88,7 +88,7 @@ def _prepare(
     from ketchup_cli.lab.gradients import choose_parameters
     from ketchup_cli.lab.measure import Bench
     from ketchup_cli.lab.rollouts import choose_prompts, draw
-    from ketchup_cli.models.load import load_policy, quiet
+    from ketchup_cli.models.load import load_policy, precision_warnings, quiet
     from ketchup_cli.stages.teaching import load_live
 
     quiet()
@@ -96,6 +96,8 @@ def _prepare(
     student = load_policy(
         inputs["student"].path, device=spec.device, precision=spec.precision, dropout=0.0
     )
+    for warning in precision_warnings(student):
+        reporter.note("warning", warning)
     student.module.eval()
     teacher = load_live(inputs["teacher"], student, chunk_tokens=spec.chunk_tokens)
     examples = corpora.read_split(inputs["corpus"].path, spec.split)

@@ -37,7 +37,7 @@ def run(
         DataError: rows too long, or none left.
         NonFiniteError: the loss or a gradient is NaN or infinite.
     """
-    from ketchup_cli.models.load import load_policy, quiet
+    from ketchup_cli.models.load import load_policy, precision_warnings, quiet
     from ketchup_cli.models.sources import reference_rows
     from ketchup_cli.stages import training
     from ketchup_cli.train.data import RowSource
@@ -53,6 +53,8 @@ def run(
         precision=spec.precision,
         dropout=spec.dropout,
     )
+    for warning in precision_warnings(policy):
+        reporter.note("warning", warning)
     examples = corpora.read_split(inputs["corpus"].path, spec.split)[: spec.examples or None]
     encoded = reference_rows(policy, examples, training.limits(spec))
     training.note_encoded(encoded, reporter, what="rows")

@@ -13,6 +13,7 @@ from ketchup_cli.models.load import (
     check_same_tokenizer,
     load_policy,
     pick_device,
+    precision_warnings,
     save_policy,
     weights_of,
 )
@@ -315,3 +316,25 @@ def test_a_device_this_machine_does_not_have_is_a_setting_that_makes_no_sense() 
 def test_the_cpu_is_always_there() -> None:
     assert pick_device("cpu") == torch.device("cpu")
     assert pick_device("auto").type in {"cpu", "cuda", "mps"}
+
+
+@pytest.mark.parametrize(("ratio", "warned"), [(19.4, True), (1.1, False), (0.3, False)])
+def test_a_type_the_processor_has_to_imitate_is_told_with_what_was_measured(
+    folder: Path, ratio: float, warned: bool
+) -> None:
+    policy = load_policy(folder, device="cpu", precision="bfloat16")
+
+    warnings = precision_warnings(
+        policy, seconds=lambda dtype, _: ratio if dtype == torch.bfloat16 else 1.0
+    )
+
+    assert [("19 times" in text, "precision=float32" in text) for text in warnings] == (
+        [(True, True)] if warned else []
+    )
+
+
+def test_float32_is_not_timed(folder: Path) -> None:
+    def never(*asked: object) -> float:
+        raise AssertionError(asked)
+
+    assert precision_warnings(load_policy(folder, device="cpu"), seconds=never) == ()
