@@ -47,6 +47,8 @@ class Score(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """Examples scored."""
     signature: str
     """Settings that change the number, in the metric's own words."""
+    details: dict[str, float] = {}
+    """Figures that explain the value, by name."""
 
 
 @final
@@ -58,7 +60,7 @@ class ItemScores(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     """
 
     id: str
-    values: dict[str, float]
-    """Value in percent by metric."""
+    values: dict[str, float | None]
+    """Value in percent by metric; null where the example has nothing to compute it from."""
     extracted: dict[str, str | None] = {}
     """The answer a metric read out of the text, or None where it found none; by metric."""

@@ -190,11 +190,28 @@ class ScoreSpec(Spec, frozen=True, kw_only=True):
     """Score generations against references."""
 
     metrics: tuple[str, ...] = ("bleu", "chrf", "ter", "rouge1", "rouge2", "rougeL", "exact")
-    """bleu, chrf, ter, rouge1, rouge2, rougeL, rougeLsum, exact, and gsm8k-strict, -flexible, -numeric."""
-    tokenize: str = "13a"
-    """sacreBLEU's tokenizer for BLEU."""
+    """bleu, chrf, chrf++, ter, rouge1, rouge2, rougeL, rougeLsum, exact, and gsm8k-strict,
+    -flexible, -numeric; words, diversity and texts bring several figures each."""
+    tokenize: str = "auto"
+    """sacreBLEU's tokenizer for BLEU and for all that counts words; auto follows the language the
+    corpus declares."""
     stemmer: bool = True
     """Whether ROUGE stems words."""
+    rouge_engine: Literal["auto", "reference"] = "auto"
+    """auto takes rouge-score-rs where it is installed and gives rouge-score's own values on the
+    first 200 texts; reference takes rouge-score."""
+    rouge_lines: Literal["newline", "sentences", "none"] = "newline"
+    """What rougeLsum takes for a sentence: a line, what a splitter finds, or the whole text."""
+    rouge_words: Literal["ascii", "unicode"] = "ascii"
+    """What ROUGE makes words of: a-z and digits, or letters of any script (comparable to nothing)."""
+    pass_k: tuple[Count, ...] = ()
+    """Every k of pass@k, taken of exact and gsm8k- metrics; needs as many texts per prompt."""
+    frequency_split: str = "train"
+    """Split in whose references the metric `words` counts how often a word was seen."""
+    frequency_buckets: tuple[Count, ...] = (1, 2, 3, 4, 5, 10, 100, 1000)
+    """Smallest counts of its buckets; words seen less often than the first are one of their own."""
+    self_bleu_pairs: Count = 500
+    """Largest number of pairs of texts behind self-BLEU."""
     resamples: Annotated[int, Meta(ge=100)] = 1000
     """Bootstrap samples behind an interval."""
     seed: int = 0

@@ -1,4 +1,4 @@
-"""BLEU, chrF and TER through sacrebleu, with its signature word for word."""
+"""BLEU, chrF, chrF++ and TER through sacrebleu, with its signature word for word."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, final
 
-from ketchup_cli.errors import DataError, SpecError
+from ketchup_cli.errors import DataError
 from ketchup_cli.scoring.formulas import (
     bleu_from_sums,
     chrf_from_sums,
@@ -15,21 +15,24 @@ from ketchup_cli.scoring.formulas import (
     ter_from_sums,
 )
 from ketchup_cli.scoring.items import check_items
+from ketchup_cli.scoring.languages import bleu_metric
 from ketchup_cli.scoring.measurement import Measurement
-from ketchup_cli.spec import unknown
+from ketchup_cli.scoring.workers import spread
 
 if TYPE_CHECKING:
     from ketchup_cli.scoring.measurement import Floats
 
-NAMES = ("bleu", "chrf", "ter")
+NAMES = ("bleu", "chrf", "chrf++", "ter")
+CHRF_WORDS: Mapping[str, int] = {"chrf": 0, "chrf++": 2}
+"""Longest n-gram of words that counts beside those of characters."""
 TOKENIZED_LINES = 100
 """Hypotheses that end in a detached full stop from which on the text looks tokenised."""
-_UNSPACED: Mapping[str, str] = {
-    "zh": "zh", "zho": "zh", "chi": "zh", "cmn": "zh", "yue": "zh",
-    "ja": "ja-mecab", "jpn": "ja-mecab",
-    "ko": "ko-mecab", "kor": "ko-mecab",
-}  # fmt: skip
-"""Languages whose words 13a cannot find, and the tokenizer for them."""
+ITEMS_AT_ONCE = 250
+"""Items whose n-grams exist at a time: those of a whole corpus would take gigabytes."""
+
+
+Pairs = Sequence[tuple[str, Sequence[str]]]
+"""Hypothesis and its references."""
 
 
 @final
@@ -51,7 +54,7 @@ def corpus_value(
     *,
     tokenize: str = "13a",
 ) -> float:
-    """Return one of bleu, chrf, ter over the whole corpus, in percent."""
+    """Return one of bleu, chrf, chrf++, ter over the whole corpus, in percent."""
     check_items(hypotheses, references)
     metric = _metric(name, tokenize)
     return float(metric.corpus_score(list(hypotheses), streams(references)).score)
@@ -83,8 +86,9 @@ def measure(
     references: Sequence[Sequence[str]],
     *,
     tokenize: str = "13a",
+    processes: int = 1,
 ) -> tuple[Measurement, ...]:
-    """Return each named metric of bleu, chrf, ter with its item values and statistics.
+    """Return each named metric of bleu, chrf, chrf++, ter with its item values and statistics.
 
     Raises:
         DataError: shapes or types are wrong, or sacrebleu's statistics do not add up to its
@@ -92,19 +96,25 @@ def measure(
         SpecError: there is no such tokenizer, or it cannot be had here.
     """
     check_items(hypotheses, references)
-    return tuple(_measure(name, list(hypotheses), references, tokenize) for name in names)
+    pairs = list(zip(hypotheses, references, strict=True))
+    return tuple(
+        _measure(
+            name,
+            pairs,
+            tokenize,
+            spread(statistics, pairs, processes=processes, before=(name, tokenize)),
+        )
+        for name in names
+    )
 
 
-def _measure(
-    name: str, hypotheses: list[str], references: Sequence[Sequence[str]], tokenize: str
-) -> Measurement:
+def _measure(name: str, pairs: Pairs, tokenize: str, rows: list[list[float]]) -> Measurement:
     import numpy
 
     metric = _metric(name, tokenize)
-    refs = streams(references)
-    score = metric.corpus_score(hypotheses, refs)
-    # private, but the only way to per-item chrF counts; held against the public value below
-    rows = metric._extract_corpus_statistics(hypotheses, refs)
+    counts = {len(several) for _, several in pairs}
+    metric.num_refs = counts.pop() if len(counts) == 1 else -1
+    score = metric._aggregate_and_compute(rows)
     statistics_NK = numpy.asarray(rows, dtype=numpy.float64)
     corpus, sentence = _FORMULAS[name]
     _check_sum(name, float(score.score), corpus(statistics_NK.sum(axis=0, keepdims=True)))
@@ -118,8 +128,21 @@ def _measure(
         combine=corpus,
         signature=str(metric.get_signature()),
         details={"brevity_penalty": score.bp, "length_ratio": score.ratio} if bleu else {},
-        warnings=_tokenized_warning(hypotheses) if bleu else (),
+        warnings=_tokenized_warning([text for text, _ in pairs]) if bleu else (),
     )
+
+
+def statistics(name: str, tokenize: str, pairs: Pairs) -> list[list[float]]:
+    """Return sacrebleu's sufficient statistics of every item; its own value is of their sum.
+
+    Private in sacrebleu, but what its `corpus_score` does, and the only way to counts per item.
+    """
+    metric = _metric(name, tokenize)
+    rows: list[list[float]] = []
+    for start in range(0, len(pairs), ITEMS_AT_ONCE):
+        texts, several = zip(*pairs[start : start + ITEMS_AT_ONCE], strict=True)
+        rows += metric._extract_corpus_statistics(texts, streams(several))
+    return rows
 
 
 def streams(references: Sequence[Sequence[str]]) -> list[list[str | None]]:
@@ -134,57 +157,14 @@ def streams(references: Sequence[Sequence[str]]) -> list[list[str | None]]:
     ]
 
 
-def check_tokenizer(tokenize: str, languages: Sequence[str]) -> None:
-    """Refuse a tokenizer sacrebleu does not have, or that finds no words in the language.
-
-    Args:
-        tokenize: name of a tokenizer of sacrebleu.
-        languages: language codes of prompt and reference; none when not declared.
-
-    Raises:
-        SpecError: with the tokenizer that fits.
-    """
-    from sacrebleu.metrics.bleu import BLEU
-
-    names = [name for name in BLEU.TOKENIZERS if name != "spm"]
-    if tokenize not in names:
-        raise unknown("a tokenizer of sacrebleu", tokenize, names, hint="--set tokenize=13a")
-    code = base_language(languages)
-    if code in _UNSPACED and tokenize in {"13a", "intl"}:
-        raise SpecError(
-            f"tokenizer `{tokenize}` does not find words in `{code}`; BLEU would mean nothing",
-            hint=f"--set tokenize={_UNSPACED[code]} (or char, which needs nothing installed)",
-        )
-
-
-def base_language(languages: Sequence[str]) -> str:
-    """Return the bare code of the reference language, or nothing."""
-    last = languages[-1].lower() if languages else ""
-    return last.replace("_", "-").partition("-")[0]
-
-
-def is_unspaced(languages: Sequence[str]) -> bool:
-    """Return whether the reference language writes words without reliable spaces."""
-    return base_language(languages) in _UNSPACED
-
-
 def _metric(name: str, tokenize: str) -> Any:
-    from sacrebleu.metrics import BLEU, CHRF, TER
+    from sacrebleu.metrics import CHRF, TER
 
-    if name == "chrf":
-        return CHRF()
+    if name in CHRF_WORDS:
+        return CHRF(word_order=CHRF_WORDS[name])
     if name == "ter":
         return TER()
-    check_tokenizer(tokenize, ())
-    try:
-        # force: the tokenised-text warning goes into our report, not to a logger
-        return BLEU(tokenize=tokenize, force=True)
-    except (ImportError, RuntimeError, OSError, SystemExit) as error:
-        first = str(error).strip().partition("\n")[0]
-        raise SpecError(
-            f"tokenizer `{tokenize}` cannot be had here: {first}",
-            hint="--set tokenize=char, or install what it needs (see sacrebleu's documentation)",
-        ) from None
+    return bleu_metric(tokenize)
 
 
 def _check_sum(name: str, value: float, from_statistics: Floats) -> None:
@@ -209,6 +189,7 @@ _Formula = Callable[["Floats"], "Floats"]
 _FORMULAS: Mapping[str, tuple[_Formula, _Formula]] = {
     "bleu": (bleu_from_sums, sentence_bleu_from_sums),
     "chrf": (chrf_from_sums, chrf_from_sums),
+    "chrf++": (chrf_from_sums, chrf_from_sums),
     "ter": (ter_from_sums, ter_from_sums),
 }
 """Per metric: from the sums of a corpus, and from the statistics of one item."""

@@ -49,13 +49,13 @@ def bleu_from_sums(sums_RK: Floats, *, effective: bool = False) -> Floats:
 
 
 def chrf_from_sums(sums_RK: Floats) -> Floats:
-    """Return chrF2 from sums of character n-gram counts.
+    """Return chrF2 (with orders of words, chrF2++) from sums of n-gram counts.
 
         chrF = 100 (1 + b^2) P R / (b^2 P + R),   b = 2;  P and R are means over the orders
         for which hypothesis and reference both have n-grams
 
     Args:
-        sums_RK: [R, 3 x 6] n-grams of hypothesis, of reference, and matches, per order.
+        sums_RK: [R, 3 x orders] n-grams of hypothesis, of reference, and matches, per order.
 
     Returns:
         [R] values in percent.

@@ -18,7 +18,14 @@ class Items:
 
     ids: tuple[str, ...]
     hypotheses: tuple[str, ...]
+    """Sample 0 of every example: what is scored."""
     references: tuple[tuple[str, ...], ...]
+    prompts: tuple[str, ...] = ()
+    """What was asked; empty where nobody said."""
+    unfinished: tuple[bool, ...] = ()
+    """Whether the hypothesis was cut at a length; empty where nobody said."""
+    samples: tuple[tuple[str, ...], ...] = ()
+    """All texts of an example, sample 0 first; empty where there is one of each."""
 
 
 def join(examples: Sequence[Example], generations: Sequence[Generation]) -> Items:
@@ -37,11 +44,27 @@ def join(examples: Sequence[Example], generations: Sequence[Generation]) -> Item
     _refuse((row.id for row in generations if row.id not in known), "generations have no example")
     _refuse((id for id, count in counts.items() if count > 1), "examples have two generations")
     _refuse((id for id, count in Counter(wanted).items() if count > 1), "examples occur twice")
+    unfinished = {row.id for row in first if row.stop == "length"}
     return Items(
         ids=tuple(wanted),
         hypotheses=tuple(texts[id] for id in wanted),
         references=tuple(example.references for example in examples),
+        prompts=tuple(example.prompt for example in examples),
+        unfinished=tuple(id in unfinished for id in wanted),
+        samples=_samples(wanted, generations),
     )
+
+
+def _samples(ids: Sequence[str], generations: Sequence[Generation]) -> tuple[tuple[str, ...], ...]:
+    """Return all texts of every example in the order of their samples, where there are several."""
+    several = Counter((row.id, row.sample) for row in generations)
+    _refuse((id for (id, _), count in several.items() if count > 1), "examples have a sample twice")
+    if len(several) == len(ids):
+        return ()
+    by_id: dict[str, list[Generation]] = {id: [] for id in ids}
+    for row in sorted(generations, key=lambda row: row.sample):
+        by_id[row.id].append(row)
+    return tuple(tuple(row.text for row in by_id[id]) for id in ids)
 
 
 def _refuse(ids: Iterable[str], what: str) -> None:

@@ -33,18 +33,32 @@ class Measurement:
     metric: str
     value: float
     """Over the whole corpus, by the metric's own definition."""
-    items: tuple[float, ...]
-    """Per item; for BLEU, chrF and TER the sentence-level value, not comparable with `value`."""
+    items: tuple[float | None, ...]
+    """Per item; for BLEU, chrF and TER the sentence-level value, not comparable with `value`. None
+    where an item has nothing to compute it from."""
     statistics_NK: Floats
     """[N, K] sufficient statistics per item."""
     combine: Callable[[Floats], Floats]
-    """From sums [R, K] to values [R]."""
+    """From sums [R, K] to values [R]; nan where the sums leave nothing to compute it from."""
     signature: str
     details: Mapping[str, float] = field(default_factory=dict)
     """Figures that explain the value, by name."""
     warnings: tuple[str, ...] = ()
     extracted: tuple[str | None, ...] | None = None
     """What was read out of each hypothesis, for metrics that read something out."""
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Figure:
+    """A value of the whole corpus that is no function of sums over items, hence no interval."""
+
+    metric: str
+    value: float
+    signature: str
+    details: Mapping[str, float] = field(default_factory=dict)
+    """Figures that explain the value, by name."""
+    warnings: tuple[str, ...] = ()
 
 
 def item_mean(sums_RK: Floats) -> Floats:
@@ -67,10 +81,47 @@ def mean_measurement(metric: str, values: Sequence[float], signature: str) -> Me
     )
 
 
+def ratio(sums_RK: Floats) -> Floats:
+    """Return 100 a / b from sums of a and b; nan where b is 0."""
+    import numpy
+
+    above_R, below_R = sums_RK[:, 0], sums_RK[:, 1]
+    return 100.0 * numpy.where(below_R > 0, above_R, numpy.nan) / numpy.maximum(below_R, 1.0)
+
+
+def ratio_measurement(
+    metric: str, above: Sequence[float], below: Sequence[float], *, signature: str
+) -> Measurement:
+    """Return the measurement of a metric that is 100 sum a / sum b, over items with a and b >= 0.
+
+    Raises:
+        ValueError: every b is 0.
+    """
+    import numpy
+
+    statistics_NK = numpy.stack(
+        [numpy.asarray(above, dtype=numpy.float64), numpy.asarray(below, dtype=numpy.float64)],
+        axis=1,
+    )
+    value = float(ratio(statistics_NK.sum(axis=0, keepdims=True))[0])
+    if value != value:
+        raise ValueError(f"{metric} is nothing of nothing")
+    return Measurement(
+        metric=metric,
+        value=value,
+        items=tuple(100.0 * a / b if b else None for a, b in zip(above, below, strict=True)),
+        statistics_NK=statistics_NK,
+        combine=ratio,
+        signature=signature,
+    )
+
+
 def intervals(
     measurements: Sequence[Measurement], *, resamples: int, seed: int
 ) -> tuple[tuple[float, float] | None, ...]:
-    """Return the percentile bootstrap interval of each metric, or None for a single item.
+    """Return the percentile bootstrap interval of each metric, or None.
+
+    There is none for a single item, nor where some resample leaves nothing to compute it from.
 
         value_r = combine(sum_i c_ri s_i),   c_r ~ Multinomial(N; 1/N, ..., 1/N)
 
@@ -98,9 +149,17 @@ def intervals(
         for column, measurement in zip(values, measurements, strict=True):
             column.append(measurement.combine(times_RN @ measurement.statistics_NK))
     tail = 100 * (1 - LEVEL) / 2
-    bounds = [numpy.percentile(numpy.concatenate(v), [tail, 100 - tail]) for v in values]
+    return tuple(_bounds(numpy.concatenate(column), tail) for column in values)
+
+
+def _bounds(values_R: Floats, tail: float) -> tuple[float, float] | None:
+    import numpy
+
+    if not numpy.isfinite(values_R).all():
+        return None
+    low, high = numpy.percentile(values_R, [tail, 100 - tail])
     # the order of a sum differs between processors; the digits it touches are no result
-    return tuple((round(float(low), DIGITS), round(float(high), DIGITS)) for low, high in bounds)
+    return round(float(low), DIGITS), round(float(high), DIGITS)
 
 
 def _times_drawn(draws_RN: Floats) -> Floats:

@@ -1,34 +1,25 @@
 """The way in: any metric by its name, for one number or for a report with intervals."""
 
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import final
 
+from ketchup_cli.errors import NonFiniteError
 from ketchup_cli.records import ItemScores, Score
-from ketchup_cli.scoring import bleu, exact, rouge
+from ketchup_cli.scoring import bleu, diversity, exact, languages, passes, rouge, texts, words
 from ketchup_cli.scoring.items import Items
-from ketchup_cli.scoring.measurement import Measurement, intervals
+from ketchup_cli.scoring.measurement import Figure, Measurement, intervals
+from ketchup_cli.scoring.settings import Settings as Settings
 from ketchup_cli.spec import unknown
 
-NAMES = (*bleu.NAMES, *rouge.NAMES, *exact.NAMES)
-"""Every metric there is."""
-
-
-@final
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
-    """What changes a number, apart from the texts."""
-
-    tokenize: str = "13a"
-    """Tokenizer of sacrebleu for BLEU."""
-    stemmer: bool = True
-    """Whether ROUGE stems words."""
-    languages: tuple[str, ...] = ()
-    """Language codes of prompt and reference, where declared."""
-    resamples: int = 1000
-    """Bootstrap draws behind an interval."""
-    seed: int = 0
-    """Decides the draws."""
+NAMES = (
+    *bleu.NAMES, *rouge.NAMES, *exact.NAMES, *words.NAMES, *diversity.NAMES, *texts.NAMES
+)  # fmt: skip
+"""Every metric there is; the last of them bring several figures each."""
+Outcome = Measurement | Figure
+Found = Mapping[str, tuple[Outcome, ...]]
+"""What metrics found, by their names: one figure each, or several."""
 
 
 @final
@@ -43,15 +34,15 @@ class Report:
     warnings: tuple[str, ...]
 
 
-def check_names(names: Sequence[str]) -> None:
+def check_names(names: Sequence[str], *, known: Sequence[str] = NAMES) -> None:
     """Refuse a metric nobody knows.
 
     Raises:
         SpecError: with the nearest three names.
     """
     for name in names:
-        if name not in NAMES:
-            raise unknown("a metric", name, NAMES, hint='--set metrics=\'["bleu", "chrf"]\'')
+        if name not in known:
+            raise unknown("a metric", name, known, hint='--set metrics=\'["bleu", "chrf"]\'')
 
 
 def corpus_metric(
@@ -66,10 +57,10 @@ def corpus_metric(
     Example: `corpus_metric("bleu", ["a text"], [["a text", "one text"]])`
 
     Raises:
-        SpecError: no metric or tokenizer of that name.
+        SpecError: no metric or tokenizer of that name, or one that is more than a number.
         DataError: shapes or types are wrong.
     """
-    check_names([name])
+    check_names([name], known=(*bleu.NAMES, *rouge.NAMES, *exact.NAMES))
     if name in bleu.NAMES:
         return bleu.corpus_value(name, hypotheses, references, tokenize=tokenize)
     if name in rouge.NAMES:
@@ -77,8 +68,8 @@ def corpus_metric(
     return exact.corpus_value(name, hypotheses, references)
 
 
-def make_report(names: Sequence[str], items: Items, settings: Settings) -> Report:
-    """Return the named metrics over joined items, with bootstrap intervals.
+def measurements(names: Sequence[str], items: Items, settings: Settings) -> Found:
+    """Return what every named metric finds, in the order asked.
 
     Raises:
         SpecError: no metric or tokenizer of that name, or one that does not fit the language.
@@ -86,43 +77,78 @@ def make_report(names: Sequence[str], items: Items, settings: Settings) -> Repor
     """
     wanted = tuple(dict.fromkeys(names))
     check_names(wanted)
-    if "bleu" in wanted:
-        bleu.check_tokenizer(settings.tokenize, settings.languages)
-    by_name = {measured.metric: measured for measured in _measure(wanted, items, settings)}
-    measured = [by_name[name] for name in wanted]
-    bounds = intervals(measured, resamples=settings.resamples, seed=settings.seed)
+    found: dict[str, tuple[Outcome, ...]] = {}
+    for family, measure in _FAMILIES.items():
+        own = [name for name in wanted if name in family]
+        if own:
+            found |= measure(own, items, settings)
+    found |= passes.measure(
+        [name for name in wanted if name in exact.NAMES], found, items, settings
+    )
+    return {name: found[name] for name in wanted}
+
+
+def make_report(
+    names: Sequence[str],
+    items: Items,
+    settings: Settings,
+    *,
+    extra: Found | None = None,
+) -> Report:
+    """Return the named metrics over joined items, with bootstrap intervals.
+
+    Args:
+        names: metrics in the order of the report.
+        items: what is scored.
+        settings: what changes a number.
+        extra: what metrics found that are computed elsewhere, by their names among `names`.
+
+    Raises:
+        SpecError: no metric or tokenizer of that name, or one that does not fit the language.
+        DataError: texts no metric can use.
+        NonFiniteError: a metric came out as no number.
+    """
+    elsewhere = extra or {}
+    here = measurements([name for name in names if name not in elsewhere], items, settings)
+    found = {**here, **elsewhere}
+    outcomes = [one for name in dict.fromkeys(names) for one in found[name]]
+    measured = [one for one in outcomes if isinstance(one, Measurement)]
+    _check_finite(outcomes, items)
+    drawn = intervals(measured, resamples=settings.resamples, seed=settings.seed)
+    bounds = dict(zip((one.metric for one in measured), drawn, strict=True))
     return Report(
-        scores=tuple(
-            Score(
-                metric=one.metric,
-                value=one.value,
-                interval=interval,
-                count=len(items.ids),
-                signature=one.signature,
-            )
-            for one, interval in zip(measured, bounds, strict=True)
-        ),
+        scores=tuple(_score(one, bounds.get(one.metric), items) for one in outcomes),
         items=tuple(_item_scores(items, measured)),
         details={
             f"{one.metric}.{name}": float(value)
-            for one in measured
+            for one in outcomes
             for name, value in one.details.items()
         },
-        warnings=_warnings(measured, items, settings),
+        warnings=_warnings(outcomes, settings),
     )
 
 
-def _measure(names: Sequence[str], items: Items, settings: Settings) -> Iterator[Measurement]:
-    texts, references = items.hypotheses, items.references
-    of_bleu = [name for name in names if name in bleu.NAMES]
-    of_rouge = [name for name in names if name in rouge.NAMES]
-    of_exact = [name for name in names if name in exact.NAMES]
-    if of_bleu:
-        yield from bleu.measure(of_bleu, texts, references, tokenize=settings.tokenize)
-    if of_rouge:
-        yield from rouge.measure(of_rouge, texts, references, stemmer=settings.stemmer)
-    if of_exact:
-        yield from exact.measure(of_exact, texts, references)
+def _score(one: Outcome, interval: tuple[float, float] | None, items: Items) -> Score:
+    return Score(
+        metric=one.metric,
+        value=one.value,
+        interval=interval,
+        count=len(items.ids),
+        signature=one.signature,
+        details={name: float(value) for name, value in one.details.items()},
+    )
+
+
+def _check_finite(outcomes: Sequence[Outcome], items: Items) -> None:
+    for one in outcomes:
+        if not math.isfinite(one.value) or not all(map(math.isfinite, one.details.values())):
+            raise NonFiniteError(
+                f"{one.metric} came out as {one.value}", hint=f"leave {one.metric} out of metrics"
+            )
+        values = one.items if isinstance(one, Measurement) else ()
+        for id, value in zip(items.ids, values, strict=bool(values)):
+            if value is not None and not math.isfinite(value):
+                raise NonFiniteError(f"{one.metric} of `{id}` came out as {value}")
 
 
 def _item_scores(items: Items, measured: Sequence[Measurement]) -> Iterator[ItemScores]:
@@ -136,12 +162,51 @@ def _item_scores(items: Items, measured: Sequence[Measurement]) -> Iterator[Item
         )
 
 
-def _warnings(measured: Sequence[Measurement], items: Items, settings: Settings) -> tuple[str, ...]:
-    names = {one.metric for one in measured}
-    warnings = [warning for one in measured for warning in one.warnings]
-    if names & set(rouge.NAMES):
-        warnings += rouge.foreign_warning(items.hypotheses, items.references)
-    if "ter" in names and bleu.is_unspaced(settings.languages):
-        code = bleu.base_language(settings.languages)
-        warnings.append(f"ter takes what stands between spaces for a word, which `{code}` lacks")
-    return tuple(warnings)
+def _warnings(outcomes: Sequence[Outcome], settings: Settings) -> tuple[str, ...]:
+    warnings = [warning for one in outcomes for warning in one.warnings]
+    if "ter" in {one.metric for one in outcomes} and languages.is_unspaced(settings.languages):
+        code = languages.base_language(settings.languages)
+        warnings.append(
+            f"ter takes what stands between spaces for a word, which `{code}` lacks: use chrf"
+        )
+    return tuple(dict.fromkeys(warnings))
+
+
+Family = Callable[[Sequence[str], Items, Settings], Found]
+
+
+def _of_bleu(names: Sequence[str], items: Items, settings: Settings) -> Found:
+    tokenize = languages.SPACED
+    if "bleu" in names:
+        tokenize = languages.pick_tokenizer(settings.tokenize, settings.languages)
+        references = [text for several in items.references for text in several]
+        languages.check_script(tokenize, settings.languages, references)
+    found = bleu.measure(
+        names, items.hypotheses, items.references, tokenize=tokenize, processes=settings.processes
+    )
+    return {one.metric: (one,) for one in found}
+
+
+def _of_rouge(names: Sequence[str], items: Items, settings: Settings) -> Found:
+    found = rouge.measure(
+        names,
+        items.hypotheses,
+        items.references,
+        settings=settings.rouge,
+        processes=settings.processes,
+    )
+    return {one.metric: (one,) for one in found}
+
+
+def _of_exact(names: Sequence[str], items: Items, _settings: Settings) -> Found:
+    return {one.metric: (one,) for one in exact.measure(names, items.hypotheses, items.references)}
+
+
+_FAMILIES: Mapping[tuple[str, ...], Family] = {
+    bleu.NAMES: _of_bleu,
+    rouge.NAMES: _of_rouge,
+    exact.NAMES: _of_exact,
+    words.NAMES: words.measure,
+    diversity.NAMES: diversity.measure,
+    texts.NAMES: texts.measure,
+}

@@ -1,23 +1,25 @@
-"""ROUGE F1 through rouge-score, its stems remembered."""
+"""ROUGE F1: the best over an item's references, with all that changes it in the signature."""
 
-from collections.abc import Sequence
-from functools import lru_cache
-from typing import Any, final
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
+from ketchup_cli.scoring import sentences
 from ketchup_cli.scoring.items import check_items
 from ketchup_cli.scoring.measurement import Measurement, mean_measurement
+from ketchup_cli.scoring.rouge_engines import score_pairs
+from ketchup_cli.scoring.settings import RougeSettings
 
 NAMES = ("rouge1", "rouge2", "rougeL", "rougeLsum")
 MAX_FOREIGN_SHARE = 0.2
 """Share of letters outside a-z from which on ROUGE no longer sees the text."""
-STEMS_KEPT = 2**17
+REFERENCE = RougeSettings(engine="reference")
 
 
 def corpus_value(
     name: str, hypotheses: Sequence[str], references: Sequence[Sequence[str]]
 ) -> float:
-    """Return the mean F1 of one ROUGE type, stemmed, in percent."""
-    return measure([name], hypotheses, references)[0].value
+    """Return the mean F1 of one ROUGE type, stemmed, by rouge-score, in percent."""
+    return measure([name], hypotheses, references, settings=REFERENCE)[0].value
 
 
 def measure(
@@ -25,79 +27,75 @@ def measure(
     hypotheses: Sequence[str],
     references: Sequence[Sequence[str]],
     *,
-    stemmer: bool = True,
+    settings: RougeSettings = REFERENCE,
+    processes: int = 1,
 ) -> tuple[Measurement, ...]:
     """Return each named ROUGE type with its F1 per item: the best over an item's references.
 
-    rougeLsum takes a line as a sentence. An empty hypothesis scores 0.
+    An empty hypothesis scores 0.
 
     Raises:
         DataError: shapes or types are wrong.
     """
     check_items(hypotheses, references)
-    scorer = _scorer(names, stemmer=stemmer)
-    rows = [_best(scorer, text, refs) for text, refs in zip(hypotheses, references, strict=True)]
-    return tuple(
+    read = _reader(settings) if "rougeLsum" in names else str
+    texts = [read(text) for text in hypotheses]
+    read_references = [[read(text) for text in several] for several in references]
+    pairs = [
+        (reference, text)
+        for text, several in zip(texts, read_references, strict=True)
+        for reference in several
+    ]
+    found = score_pairs(names, pairs, settings, processes=processes)
+    rows = iter(found.values)
+    best = [_best([next(rows) for _ in several]) for several in references]
+    warnings = (*found.warnings, *foreign_warning(hypotheses, references, settings=settings))
+    measured = [
         mean_measurement(
-            name, [100.0 * row[name] for row in rows], _signature(name, stemmer=stemmer)
+            name, [100.0 * row[name] for row in best], _signature(name, settings, found.engine)
         )
         for name in names
-    )
+    ]
+    return (replace(measured[0], warnings=warnings), *measured[1:])
 
 
 def foreign_warning(
-    hypotheses: Sequence[str], references: Sequence[Sequence[str]]
+    hypotheses: Sequence[str],
+    references: Sequence[Sequence[str]],
+    *,
+    settings: RougeSettings = REFERENCE,
 ) -> tuple[str, ...]:
     """Return a warning where more than a fifth of the letters are ones ROUGE throws away."""
+    if settings.words == "unicode":
+        return ()
     texts = [*hypotheses, *(text for several in references for text in several)]
     letters = sum(char.isalpha() for text in texts for char in text)
     foreign = sum(char.isalpha() and not char.isascii() for text in texts for char in text)
     if foreign <= MAX_FOREIGN_SHARE * letters:
         return ()
     return (
-        f"{foreign / letters:.0%} of the letters are outside a-z, which ROUGE throws away: use chrf",
+        f"{foreign / letters:.0%} of the letters are outside a-z, which ROUGE throws away: use chrf,"
+        " or --set rouge_words=unicode",
     )
 
 
-def _signature(name: str, *, stemmer: bool) -> str:
-    import importlib.metadata
-
-    version = importlib.metadata.version("rouge-score")
-    stem = "porter" if stemmer else "no"
-    split = "|split:newline" if name == "rougeLsum" else ""
-    return f"{name}|f1|stemmer:{stem}|refs:best{split}|engine:rouge-score|version:{version}"
-
-
-def _best(scorer: Any, text: str, references: Sequence[str]) -> dict[str, float]:
-    scores = [scorer.score(reference, text) for reference in references]
-    return {name: max(score[name].fmeasure for score in scores) for name in scores[0]}
+def _reader(settings: RougeSettings) -> Callable[[str], str]:
+    """Return what puts every sentence of rougeLsum on a line of its own."""
+    if settings.lines == "sentences":
+        return lambda text: "\n".join(sentences.split_sentences(text))
+    if settings.lines == "none":
+        return lambda text: text.replace("\n", " ")
+    return str
 
 
-def _scorer(names: Sequence[str], *, stemmer: bool) -> Any:
-    from rouge_score.rouge_scorer import RougeScorer
-
-    return RougeScorer(list(names), tokenizer=_Tokenizer(stemmer=stemmer))
-
-
-@final
-class _Tokenizer:
-    """rouge-score's own tokenizer over a stemmer that remembers."""
-
-    def __init__(self, *, stemmer: bool) -> None:
-        self._stemmer = _Stemmer() if stemmer else None
-
-    def tokenize(self, text: str) -> list[str]:
-        from rouge_score import tokenize
-
-        tokens: list[str] = tokenize.tokenize(text, self._stemmer)
-        return tokens
+def _signature(name: str, settings: RougeSettings, engine: str) -> str:
+    stem = "porter" if settings.stemmer else "no"
+    split = settings.lines
+    shown = f"sentences-{sentences.VERSION}" if split == "sentences" else split
+    lines = f"|split:{shown}" if name == "rougeLsum" else ""
+    words = "|words:unicode-1" if settings.words == "unicode" else ""
+    return f"{name}|f1|stemmer:{stem}|refs:best{lines}{words}|{engine}"
 
 
-@final
-class _Stemmer:
-    """nltk's Porter stemmer, each word stemmed once: half of ROUGE's time on short texts."""
-
-    def __init__(self) -> None:
-        from rouge_score.tokenizers import porter
-
-        self.stem = lru_cache(maxsize=STEMS_KEPT)(porter.PorterStemmer().stem)
+def _best(rows: Sequence[dict[str, tuple[float, float, float]]]) -> dict[str, float]:
+    return {name: max(row[name][2] for row in rows) for name in rows[0]}

@@ -1,18 +1,34 @@
+import dataclasses
 import subprocess
 import sys
 
 import pytest
 
-from ketchup_cli.errors import SpecError
-from ketchup_cli.scoring import NAMES, bleu_details, corpus_metric
+from ketchup_cli.errors import NonFiniteError, SpecError
+from ketchup_cli.scoring import NAMES as EVERY
+from ketchup_cli.scoring import bleu, bleu_details, corpus_metric, exact, rouge
 from ketchup_cli.scoring.items import Items
+from ketchup_cli.scoring.measurement import mean_measurement
 from ketchup_cli.scoring.report import Settings, make_report
+from ketchup_cli.scoring.settings import Frequencies
 
+NAMES = (*bleu.NAMES, *rouge.NAMES, *exact.NAMES)
+"""Metrics that are one figure each."""
 ITEMS = Items(
     ids=("a", "b", "c"),
     hypotheses=("the old house now #### 3", "a green bird #### 4", "x"),
     references=(("the old house here #### 3",), ("a green bird #### 5",), ("yes #### 1",)),
+    prompts=("p", "q", "x"),
+    unfinished=(False, True, False),
 )
+COUNTED = Frequencies(texts=("the old bird",), source="three words")
+
+
+def test_every_figure_of_every_metric_has_a_signature() -> None:
+    report = make_report(EVERY, ITEMS, Settings(resamples=100, frequencies=COUNTED))
+
+    assert {"words[0]", "self-bleu", "length", *NAMES} <= {one.metric for one in report.scores}
+    assert all(one.signature and one.count == 3 for one in report.scores)
 
 
 def test_every_metric_has_a_value_an_interval_a_count_and_a_signature() -> None:
@@ -75,7 +91,39 @@ def test_an_unknown_metric_names_the_nearest() -> None:
 
 def test_the_declared_language_decides_what_13a_may_score() -> None:
     with pytest.raises(SpecError, match="does not find words in `ja`"):
-        make_report(["bleu"], ITEMS, Settings(languages=("en", "ja")))
+        make_report(["bleu"], ITEMS, Settings(languages=("en", "ja"), tokenize="13a"))
+
+
+def test_the_declared_language_chooses_the_tokenizer() -> None:
+    report = make_report(["bleu"], ITEMS, Settings(languages=("en", "zh"), resamples=100))
+
+    assert "|tok:zh|" in report.scores[0].signature
+
+
+def test_a_metric_computed_elsewhere_stands_where_it_was_asked_for() -> None:
+    other = mean_measurement("other", [1.0, 2.0, 6.0], "other|v1")
+
+    report = make_report(
+        ["exact", "other", "chrf"], ITEMS, Settings(resamples=100), extra={"other": (other,)}
+    )
+
+    assert [one.metric for one in report.scores] == ["exact", "other", "chrf"]
+    assert report.scores[1].value == 3.0
+    assert [row.values["other"] for row in report.items] == [1.0, 2.0, 6.0]
+
+
+def test_a_value_that_is_no_number_is_refused_with_its_item() -> None:
+    other = mean_measurement("other", [1.0, float("nan"), 2.0], "other|v1")
+    other = dataclasses.replace(other, value=1.0)
+
+    with pytest.raises(NonFiniteError, match="other of `b` came out as nan"):
+        make_report(["other"], ITEMS, Settings(resamples=100), extra={"other": (other,)})
+
+
+def test_details_stand_beside_the_value_they_explain() -> None:
+    (score,) = make_report(["bleu"], ITEMS, Settings(resamples=100)).scores
+
+    assert set(score.details) == {"brevity_penalty", "length_ratio"}
 
 
 def test_chrf_of_an_unspaced_language_needs_no_tokenizer() -> None:

@@ -159,9 +159,64 @@ def test_the_same_inputs_give_the_same_bytes(tmp_path: Path) -> None:
 
 def test_the_corpus_language_guards_the_tokenizer(tmp_path: Path) -> None:
     inputs = make_inputs(tmp_path, languages=("en", "zh"))
+    spec = msgspec.structs.replace(SPEC, tokenize="13a")
 
     with pytest.raises(SpecError, match="does not find words in `zh`"):
-        build_scores(tmp_path, inputs)
+        build_scores(tmp_path, inputs, spec)
+
+
+def test_the_corpus_language_chooses_the_tokenizer(tmp_path: Path) -> None:
+    artifact = build_scores(tmp_path, make_inputs(tmp_path, languages=("en", "zh")))
+
+    assert "|tok:zh|" in artifact.manifest.summary["scores"]["bleu"]["signature"]
+
+
+def test_words_are_counted_in_the_references_of_the_split_that_is_named(tmp_path: Path) -> None:
+    spec = ScoreSpec(
+        metrics=("words",), frequency_split="test", frequency_buckets=(1, 2), resamples=100
+    )
+
+    artifact = build_scores(tmp_path, make_inputs(tmp_path), spec)
+
+    details = artifact.manifest.summary["details"]
+    # "een" stands twice in the references; of "een oud huis" all words match, "green" never occurs
+    assert details["words[2+].matched"] == 2
+    assert details["words[0].in_hypotheses"] == 3
+    signature = artifact.manifest.summary["scores"]["words"]["signature"]
+    assert "counts:references of test of corpus " in signature
+
+
+def test_a_split_to_count_words_in_that_is_not_there_is_named_before_the_work(
+    tmp_path: Path,
+) -> None:
+    spec = ScoreSpec(metrics=("words",))
+
+    with pytest.raises(SpecError, match="`train` is not a split of this corpus"):
+        score.plan(spec, make_inputs(tmp_path))
+
+
+def test_pass_at_k_is_of_all_samples(tmp_path: Path) -> None:
+    more = [generation("a", sample=1, text="x"), generation("b", sample=1, text="een groene vogel")]
+    third = generation("c", sample=1, text="x")
+    spec = ScoreSpec(metrics=("exact",), pass_k=(1, 2), resamples=100)
+
+    artifact = build_scores(tmp_path, make_inputs(tmp_path, [*GENERATIONS, *more, third]), spec)
+
+    values = {name: one["value"] for name, one in artifact.manifest.summary["scores"].items()}
+    # right: one of two, one of two, none of two
+    assert values == pytest.approx({
+        "exact": 100 / 3,
+        "exact/pass@1": 100 / 3,
+        "exact/pass@2": 200 / 3,
+    })
+
+
+def test_a_metric_that_crashes_leaves_no_scores(tmp_path: Path) -> None:
+    spec = ScoreSpec(metrics=("chrf", "gsm8k-numeric"), resamples=100)
+
+    with pytest.raises(DataError, match="holds no number"):
+        build_scores(tmp_path / "out", make_inputs(tmp_path), spec)
+    assert not list((tmp_path / "out").rglob("scores.json"))
 
 
 def test_the_plan_names_split_and_metrics(tmp_path: Path) -> None:
