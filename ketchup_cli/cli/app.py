@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from ketchup_cli import __version__
-from ketchup_cli.cli import about, caches, inspect, stages
+from ketchup_cli.cli import about, caches, inspect, stages, watch
 from ketchup_cli.cli.console import Console, print_json, print_result
 from ketchup_cli.cli.options import Commands
 from ketchup_cli.cli.request import SCHEMA_VERSION
@@ -59,7 +59,12 @@ def build_app() -> typer.Typer:
         context_settings={"help_option_names": ["--help", "-h"]},
     )
     app.callback(invoke_without_command=True)(_root)
-    for name, function, example in (*STAGE_COMMANDS, *inspect.COMMANDS, *about.COMMANDS):
+    for name, function, example in (
+        *STAGE_COMMANDS,
+        *inspect.COMMANDS,
+        *watch.COMMANDS,
+        *about.COMMANDS,
+    ):
         app.command(name, epilog=f"Example: {example}")(function)
     config = typer.Typer(help="Write or show ketchup.toml.", rich_markup_mode=None)
     for name, function, example in about.CONFIG_COMMANDS:

@@ -319,7 +319,8 @@ def _validate(run: Run, state: State) -> None:
         run.replay.observe(figures["loss"])
     state.ended = state.watch.observe(state.update, metric, gain=gain, loss=figures.get("loss"))
     state.validations.append({"update": state.update, **figures})
-    run.log.write({"event": "validation", "update": state.update, **figures})
+    best = {"best_update": state.watch.best_update}
+    run.log.write({"event": "validation", "update": state.update, **figures, **best})
     shown = "  ".join(f"{name} {value:.3f}" for name, value in figures.items())
     run.reporter.note("validation", f"update {state.update}: {shown}")
     warning = state.sides.judge(state.update, count=run.spec.validation.guard)

@@ -100,6 +100,8 @@ def start(run: Run) -> State:
     found = run.checkpoints.latest()
     if found is None:
         run.log.begin()
+        size = {"updates": run.spec.updates, "metric": run.spec.validation.metric}
+        run.log.write({"event": "begin", "update": 0, **size})
         return state
     weights = _under("weights/", found.tensors)
     run.policy.model.load_state_dict(weights, strict=False)

@@ -65,6 +65,19 @@ def test_every_validation_logs_it_as_a_number(what: str, student: Artifact) -> N
     assert all(isinstance(value, float) and math.isfinite(value) for value in found)
 
 
+def test_the_log_begins_with_what_the_run_is_to_be(student: Artifact) -> None:
+    (begin,) = distilling.log_of(student, "begin")
+
+    assert (begin["updates"], begin["metric"]) == (4, "bleu")
+
+
+def test_every_validation_says_whose_weights_are_kept(student: Artifact) -> None:
+    kept = [line["best_update"] for line in distilling.log_of(student, "validation")]
+
+    assert kept[0] == 0
+    assert kept[-1] == student.manifest.summary["best_update"]
+
+
 @pytest.mark.parametrize(
     "name", ["return_variance", "advantage_variance", "gradient_norm", "entropy", "tokens_per_s"]
 )

@@ -106,6 +106,7 @@ def test_a_lock_names_pid_and_host_of_its_holder_and_is_free_once_that_is_killed
         process.wait()
         taken = take(store)
 
-    assert f"pid {process.pid} on {os.uname().nodename} (a long run)" in caught.value.message
+    assert "`a long run` is busy" in caught.value.message
+    assert f"pid {process.pid} on {os.uname().nodename} holds" in caught.value.message
     assert caught.value.exit_code == 6
     assert (taken, store.lock_path(id).stat().st_ino) == (id, inode)

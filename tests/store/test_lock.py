@@ -13,7 +13,7 @@ def test_a_second_writer_is_told_pid_and_host_of_the_first(store: Store) -> None
         pass
 
     host = os.uname().nodename
-    assert f"pid {os.getpid()} on {host} (a test)" in caught.value.message
+    assert caught.value.message.startswith(f"`a test` is busy: pid {os.getpid()} on {host} holds `")
     assert caught.value.exit_code == 6
 
 
