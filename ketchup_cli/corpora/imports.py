@@ -152,7 +152,10 @@ def _refuse(problem: Problem, source: Source, spec: CorpusSpec) -> None:
 def _nothing(source: Source, template: Template, tally: Tally, first: Row | None) -> DataError:
     if first is not None and set(tally.skipped) == {"field missing"}:
         template.check_fields(first, owner=source.owner)
-    counts = ", ".join(f"{count} {reason}" for reason, count in sorted(tally.skipped.items()))
+    counts = ", ".join(
+        f"{count} {reason} ({tally.places[reason][0]})"
+        for reason, count in sorted(tally.skipped.items())
+    )
     told = f": {counts}" if counts else ""
     return DataError(
         f"split `{source.split}` is empty: no usable row in `{source.owner}`{told}",

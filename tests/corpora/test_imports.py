@@ -125,6 +125,13 @@ def test_a_split_without_examples_is_refused(tmp_path: Path, rows: list[Any]) ->
         read(write(tmp_path, rows), bad_rows="skip")
 
 
+def test_a_field_no_row_has_is_named_beside_other_problems(tmp_path: Path) -> None:
+    path = write(tmp_path, ["{torn", *ROWS])
+
+    with pytest.raises(DataError, match=r"2 field missing \(line 2: no field `topic`\)"):
+        read(path, bad_rows="skip", template="{prompt} {topic}")
+
+
 def test_the_tally_tells_lengths_and_references(tmp_path: Path) -> None:
     tally = Tally()
     read(write(tmp_path, [{"src": "abc", "tgt": ["d", "efg"]}, {"src": "h", "tgt": "ij"}]), tally)
