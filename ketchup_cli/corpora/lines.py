@@ -4,6 +4,7 @@ import gzip
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
+from shlex import quote
 from typing import BinaryIO, Protocol, final
 
 from ketchup_cli.errors import DataError, NotFound
@@ -49,7 +50,8 @@ def read_lines(path: Path) -> Iterator[bytes | None]:
             yield from _lines(path, _Inflated(path, raw))
         except (gzip.BadGzipFile, EOFError, zlib.error) as error:
             raise DataError(
-                f"`{path}` is not a whole gzip file: {error}", hint=f"gzip --test {path}"
+                f"`{path}` is not a whole gzip file: {error}",
+                hint=f"gzip --test {quote(str(path))}",
             ) from None
 
 
@@ -57,7 +59,7 @@ def _open(path: Path) -> BinaryIO:
     try:
         return path.open("rb")
     except FileNotFoundError:
-        raise NotFound(f"no file `{path}`", hint=f"ls {path.parent}") from None
+        raise NotFound(f"no file `{path}`", hint=f"ls {quote(str(path.parent))}") from None
     except OSError as error:
         raise DataError(f"`{path}` cannot be read: {error.strerror}") from None
 
@@ -110,6 +112,6 @@ class _Inflated:
         if inflated > min(allowed, MAX_INFLATED_BYTES):
             raise DataError(
                 f"`{self._path}` inflates to more than {MAX_INFLATION} times its size",
-                hint=f"gunzip it by hand if that is meant: gunzip --keep {self._path}",
+                hint=f"gunzip it by hand if that is meant: gunzip --keep {quote(str(self._path))}",
             )
         return line

@@ -2,6 +2,7 @@
 
 import csv
 import itertools
+import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -184,7 +185,7 @@ def read_parquet(path: Path, columns: Sequence[str]) -> Iterator[Record]:
     import pyarrow.parquet
 
     if not path.is_file():
-        raise NotFound(f"no file `{path}`", hint=f"ls {path.parent}")
+        raise NotFound(f"no file `{path}`", hint=f"ls {shlex.quote(str(path.parent))}")
     number = 0
     try:
         with pyarrow.parquet.ParquetFile(path) as file:
@@ -220,7 +221,7 @@ def read_moses(paths: Sequence[Path], names: Sequence[str]) -> Iterator[Record]:
         if short:
             raise DataError(
                 f"`{short[0]}` ends after line {number - 1}; its partner goes on",
-                hint="wc -l " + " ".join(str(path) for path in paths),
+                hint=f"wc -l {shlex.join(str(path) for path in paths)}",
             )
         yield _moses_record(f"line {number}", lines, names)
 

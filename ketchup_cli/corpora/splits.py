@@ -1,6 +1,7 @@
 """Reading the rows that stages wrote: the splits of a corpus, and generations."""
 
 import json
+import shlex
 from collections.abc import Collection
 from difflib import get_close_matches
 from pathlib import Path
@@ -40,7 +41,9 @@ def read_split(folder: Path, split: str) -> list[Example]:
         raise SpecError(f"`{folder}` holds no split", hint="ketchup corpus --train FILE")
     if split not in names:
         nearest = get_close_matches(split, names, n=1, cutoff=0.0)[0]
-        raise unknown("a split of this corpus", split, names, hint=f"--set split={nearest}")
+        raise unknown(
+            "a split of this corpus", split, names, hint=f"--set split={shlex.quote(nearest)}"
+        )
     path = folder / f"{split}.jsonl"
     examples = _read(path, Example)
     _check_unique(path, [example.id for example in examples])

@@ -1,5 +1,6 @@
 """From the fields of a row to a prompt and its references."""
 
+import shlex
 import string
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -82,9 +83,9 @@ class Template:
 
     def _remedy(self, name: str, instead: str) -> str:
         if name in self.reference_fields:
-            return f"--set reference_field={instead}"
+            return f"--set {shlex.quote(f'reference_field={instead}')}"
         if name == self.prompt_field:
-            return f"--set prompt_field={instead}"
+            return f"--set {shlex.quote(f'prompt_field={instead}')}"
         return f"write `{{{instead}}}` in `template`"
 
     def apply(self, row: Row) -> Texts | Problem:

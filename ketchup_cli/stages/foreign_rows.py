@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,7 +48,7 @@ def row_files(path: Path) -> list[Path]:
     """
     files = sorted(path.rglob("*.parquet")) if path.is_dir() else [path]
     if not files:
-        raise NotFound(f"`{path}` holds no parquet file", hint=f"ls {path}")
+        raise NotFound(f"`{path}` holds no parquet file", hint=f"ls {shlex.quote(str(path))}")
     return files
 
 

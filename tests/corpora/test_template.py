@@ -1,3 +1,4 @@
+import shlex
 from typing import Any
 
 import pytest
@@ -5,6 +6,7 @@ import pytest
 from ketchup_cli.corpora.rows import Problem, Row
 from ketchup_cli.corpora.template import Template, Texts
 from ketchup_cli.errors import SpecError
+from ketchup_cli.spec import parse_assignment
 from ketchup_cli.specs import CorpusSpec
 
 
@@ -113,6 +115,19 @@ def test_an_unknown_field_is_refused_with_the_nearest_names() -> None:
 
     with pytest.raises(SpecError, match=r"`scr` is not a field of `x\.jsonl`; nearest: `src`"):
         template.check_fields(row, owner="x.jsonl")
+
+
+@pytest.mark.parametrize("role", ["prompt_field", "reference_field"])
+def test_the_hint_can_be_pasted_where_a_field_has_a_space(role: str) -> None:
+    template = Template.of(
+        CorpusSpec(**{"prompt_field": "a b", "reference_field": "a b", role: "x"})
+    )
+
+    with pytest.raises(SpecError) as caught:
+        template.check_fields(Row("line 1", {"a b": "1"}), owner="x")
+    flag, word = shlex.split(caught.value.hint or "")
+    assert flag == "--set"
+    assert parse_assignment(word) == {role: "a b"}
 
 
 @pytest.mark.parametrize(
