@@ -4,15 +4,15 @@ import os
 import pty
 import subprocess
 import sys
-import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import pytest
 from watched import Killed, at_work, commit, finished, killed, write
 
-from ketchup_cli.cli import watch
 from ketchup_cli.store.layout import Store
 
 NASTY = "\x1b[31mred\x1b[0m [bold]x[/bold] \u202eevil"
@@ -44,11 +44,6 @@ LOG = (
 @pytest.fixture
 def store(folder: Path) -> Store:
     return Store.open(folder / "runs")
-
-
-@pytest.fixture
-def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(watch, "LOOK_S", 0.01)
 
 
 def test_once_is_a_table_of_a_run_under_way(ketchup, store: Store) -> None:
@@ -107,25 +102,21 @@ def test_a_killed_run_ends_with_3_and_says_what_to_do(ketchup, store: Store) -> 
     assert "goes on from its last checkpoint" in result.out
 
 
-def while_watching(ketchup: Callable, store: Store, *arguments: str, then: Callable):
-    """Watch a run that does `then` while it is watched, and return what was printed."""
-    with suppress(Killed), at_work(store, lines=LOG[:3]) as build:
-        timer = threading.Timer(0.3, then, (build,))
-        timer.start()
-        result = ketchup("watch", "kl", *arguments)
-        timer.join()
-    return result
+@pytest.fixture
+def watched(ketchup, store: Store, monkeypatch: pytest.MonkeyPatch) -> Callable:
+    """Watches a run that writes these rows and ends between two looks; gives what was printed."""
+
+    def run(rows: Sequence[dict], *arguments: str):
+        with suppress(Killed), at_work(store, lines=LOG[:3]) as build:
+            things = iter((partial(write, build, rows), partial(commit, build)))
+            monkeypatch.setattr(time, "sleep", lambda _seconds: next(things)())
+            return ketchup("watch", "kl", *arguments)
+
+    return run
 
 
-@pytest.mark.usefixtures("at_once")
-def test_off_a_terminal_every_row_is_a_line_and_the_watch_ends_with_the_run(
-    ketchup, store: Store
-) -> None:
-    def end(build) -> None:
-        write(build, LOG[3:])
-        commit(build)
-
-    result = while_watching(ketchup, store, "--every", "0", then=end)
+def test_off_a_terminal_every_row_is_a_line_and_the_watch_ends_with_the_run(watched) -> None:
+    result = watched(LOG[3:], "--every", "0")
 
     assert result.code == 0
     assert [line.split("  ")[0] for line in result.out.splitlines()] == [
@@ -136,14 +127,9 @@ def test_off_a_terminal_every_row_is_a_line_and_the_watch_ends_with_the_run(
     assert "bleu 27.9  loss 2  (best 27.9 @2)" in result.out
 
 
-@pytest.mark.usefixtures("at_once")
-def test_updates_are_told_every_so_often_and_the_newest_at_the_end(ketchup, store: Store) -> None:
-    def end(build) -> None:
-        rows = [{"update": number, "loss": 1.0, "seconds": number} for number in range(2, 9)]
-        write(build, rows)
-        commit(build)
-
-    lines = while_watching(ketchup, store, then=end).out.splitlines()
+def test_updates_are_told_every_so_often_and_the_newest_at_the_end(watched) -> None:
+    rows = [{"update": number, "loss": 1.0, "seconds": number} for number in range(2, 9)]
+    lines = watched(rows, "--every", "600").out.splitlines()
 
     updates = [line.split("  ")[0] for line in lines if line.startswith("update")]
     assert updates == ["update 1/4", "update 8/4"]
