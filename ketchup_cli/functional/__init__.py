@@ -20,8 +20,10 @@ if TYPE_CHECKING:
         root_mean_square,
         step_mean,
     )
+    from ketchup_cli.functional.agreement import PairDistances, pair_distances, same_choice
     from ketchup_cli.functional.calibration import (
         CALIBRATION_BINS,
+        brier_scores,
         calibration_bins,
         calibration_error,
         confidence,
@@ -132,6 +134,7 @@ __all__ = [
     "LayerMap",
     "Length",
     "Measure",
+    "PairDistances",
     "Statistics",
     "Tail",
     "Transport",
@@ -144,6 +147,7 @@ __all__ = [
     "at_top",
     "balanced",
     "batch_mean",
+    "brier_scores",
     "bucketed",
     "by_pair",
     "calibration_bins",
@@ -196,6 +200,7 @@ __all__ = [
     "mean_product",
     "mutual",
     "of_next_step",
+    "pair_distances",
     "per_text",
     "point_groups",
     "policy_gradient",
@@ -208,6 +213,7 @@ __all__ = [
     "root_mean_square",
     "row_blocks",
     "row_means",
+    "same_choice",
     "sampled_entries",
     "signal_to_noise",
     "skew_kl",
@@ -229,6 +235,7 @@ __all__ = [
 _MODULES = (
     "adaptive",
     "advantages",
+    "agreement",
     "calibration",
     "checks",
     "covariance",

@@ -1,4 +1,4 @@
-"""Whether a model is right as often as it is sure: bins of confidence, and one number of them."""
+"""Whether a model is right as often as it is sure: bins of confidence, and scores."""
 
 import torch
 from torch import Tensor
@@ -30,6 +30,30 @@ def confidence(logits_NV: Tensor, tokens_N: Tensor) -> tuple[Tensor, Tensor]:
     best_N, place_N = f_NV.max(dim=-1)
     conf_N = (best_N - f_NV.logsumexp(dim=-1)).exp()
     return conf_N, (place_N == tokens_N).to(conf_N.dtype)
+
+
+def brier_scores(logits_NV: Tensor, tokens_N: Tensor) -> Tensor:
+    """Return the squared distance of every distribution from the token that was right.
+
+        sum_v (p_v - [v = a])^2,   p = softmax(f)
+
+    Args:
+        logits_NV: [N, V] logits f.
+        tokens_N: [N] the right tokens a.
+
+    Returns:
+        [N], at least float32; 0 where all mass is on the right token, 2 where all is on one other.
+
+    Raises:
+        ShapeError: shapes differ.
+
+    Source: Brier 1950, the form over all classes.
+    """
+    check_shapes("logits_NV tokens_N", logits_NV, tokens_N)
+    # not 1 - 2 p_a + sum p^2: what is left of a sure and right token would be rounding
+    p_NV = at_least_float32(logits_NV).softmax(dim=-1)
+    off_NV = p_NV.scatter_add(1, tokens_N.long()[:, None], p_NV.new_full((len(p_NV), 1), -1.0))
+    return off_NV.square().sum(dim=-1)
 
 
 def calibration_bins(conf_N: Tensor, right_N: Tensor, *, bins: int = CALIBRATION_BINS) -> Tensor:

@@ -119,3 +119,34 @@ def test_confidence_of_half_precision_is_computed_in_float32():
 def test_no_bins_are_refused():
     with pytest.raises(ShapeError, match="`bins` is 0"):
         F.calibration_bins(torch.zeros(1), torch.zeros(1), bins=0)
+
+
+def test_the_brier_score_is_that_of_a_slow_loop():
+    generator = torch.Generator().manual_seed(3)
+    logits_NV = 4 * torch.randn(20, 6, generator=generator, dtype=torch.float64)
+    tokens_N = torch.randint(6, (20,), generator=generator)
+
+    found_N = F.brier_scores(logits_NV, tokens_N)
+
+    slow = [
+        sum((p - (v == int(a))) ** 2 for v, p in enumerate(row))
+        for row, a in zip(logits_NV.softmax(dim=-1).tolist(), tokens_N, strict=True)
+    ]
+    assert found_N.tolist() == pytest.approx(slow, abs=1e-12)
+
+
+def test_seven_tenths_on_the_right_of_two_tokens_is_a_brier_score_of_eighteen_hundredths():
+    logits_NV = torch.tensor([[0.7, 0.3]], dtype=torch.float64).log()
+
+    assert float(F.brier_scores(logits_NV, torch.tensor([0]))) == pytest.approx(0.18, abs=1e-12)
+
+
+@pytest.mark.parametrize(("token", "expected"), [(0, 0.0), (1, 2.0)], ids=["right", "wrong"])
+def test_all_mass_on_one_token_has_the_least_or_the_largest_brier_score(token, expected):
+    logits_NV = torch.tensor([[90.0, -90.0, -90.0]])
+
+    assert float(F.brier_scores(logits_NV, torch.tensor([token]))) == expected
+
+
+def test_a_brier_score_for_half_precision_logits_is_at_least_float32():
+    assert F.brier_scores(torch.zeros(1, 3).bfloat16(), torch.tensor([0])).dtype == torch.float32
