@@ -164,7 +164,7 @@ class LoraAdapter(Adapter):
     @contextmanager
     def plain(self) -> Iterator[None]:
         """Leave the matrices out."""
-        layers = _layers_with_matrices(self.module)
+        layers = layers_with_matrices(self.module)
         for layer in layers:
             # not `enable_adapters`: that would take the gradient from the weights for good
             layer._disable_adapters = True
@@ -175,7 +175,8 @@ class LoraAdapter(Adapter):
                 layer._disable_adapters = False
 
 
-def _layers_with_matrices(model: nn.Module) -> list[Any]:
+def layers_with_matrices(model: nn.Module) -> list[Any]:
+    """Return the layers of a model that have low-rank matrices beside them."""
     from peft.tuners.tuners_utils import BaseTunerLayer
 
     return [layer for layer in model.modules() if isinstance(layer, BaseTunerLayer)]
@@ -254,7 +255,10 @@ class WholeAdapter(Adapter):
     """The whole teacher learns; what it was stays in the main memory."""
 
     def __init__(self, policy: Policy) -> None:
-        policy.module.requires_grad_(True)
+        # positions that a family computes anew at every loading are not saved, so they must not learn
+        fixed = frozenset(getattr(policy.model, "_keys_to_ignore_on_save", None) or ())
+        for name, weight in policy.model.named_parameters():
+            weight.requires_grad_(name not in fixed)
         super().__init__(policy.model)
         self._policy = policy
         self._before = {

@@ -238,3 +238,11 @@ def test_a_model_without_known_names_is_refused(monkeypatch: pytest.MonkeyPatch)
 
     with pytest.raises(ModelError, match="no attention layers of a known name"):
         attach(tiny.make_policy("t5"), part("lora"), seed=0)
+
+
+def test_positions_that_no_folder_keeps_do_not_learn() -> None:
+    policy, _ = adapted("full", "marian")
+
+    frozen = {name for name, w in policy.model.named_parameters() if not w.requires_grad}
+
+    assert frozen == {f"model.{side}.embed_positions.weight" for side in ("encoder", "decoder")}
