@@ -35,6 +35,10 @@ class Generation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     """Sum of the token log-probabilities under the settings it was decoded with (nats)."""
 
 
+Unit = Literal["percent", "share", "nats", "ratio"]
+"""What a figure is in: share is 0 to 1, or to 2 for a Brier score."""
+
+
 @final
 class Score(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One figure with everything needed to publish it."""
@@ -49,6 +53,8 @@ class Score(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """Settings that change the number, in the metric's own words."""
     details: dict[str, float] = {}
     """Figures that explain the value, by name."""
+    unit: Unit = "percent"
+    """What the value and its interval are in."""
 
 
 @final
@@ -61,6 +67,6 @@ class ItemScores(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
     id: str
     values: dict[str, float | None]
-    """Value in percent by metric; null where the example has nothing to compute it from."""
+    """Value by metric, in its score's unit; null where the example has nothing to compute it from."""
     extracted: dict[str, str | None] = {}
     """The answer a metric read out of the text, or None where it found none; by metric."""

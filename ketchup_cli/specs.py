@@ -9,6 +9,7 @@ from msgspec import Meta
 
 from ketchup_cli.spec import Spec
 from ketchup_cli.spec_caches import CacheTeacherSpec, ImportCacheSpec
+from ketchup_cli.spec_calibration import CalibrationSpec
 from ketchup_cli.spec_parts import (
     Count,
     DecodingSpec,
@@ -30,6 +31,7 @@ from ketchup_cli.spec_parts import (
 
 __all__ = [
     "CacheTeacherSpec",
+    "CalibrationSpec",
     "CorpusSpec",
     "DecodingSpec",
     "DistillSpec",

@@ -26,6 +26,13 @@ DistillStudentOption = Annotated[
 ModelOption = Annotated[
     str | None, typer.Option("--model", metavar="NAME", help=f"Who writes: {_MODEL}.")
 ]
+ScoredModelOption = Annotated[
+    str | None, typer.Option("--model", metavar="NAME", help=f"Who is measured: {_MODEL}.")
+]
+CalibrationOption = Annotated[
+    bool,
+    typer.Option("--calibration", help="Measure a model on references in place of its text."),
+]
 CorpusOption = Annotated[
     str | None, typer.Option("--corpus", metavar="NAME", help="Corpus: artifact or folder.")
 ]

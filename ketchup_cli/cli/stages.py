@@ -36,6 +36,7 @@ _NEXT: Mapping[str, str] = {
     "angles": "ketchup distill --objective layer_match",
     "generate": "ketchup score --generations {name}",
     "score": "ketchup show {name}",
+    "calibration": "ketchup show {name}",
 }
 
 
@@ -280,6 +281,10 @@ def generate(
 def score(
     generations: o.GenerationsOption = None,
     corpus: o.CorpusOption = None,
+    calibration: o.CalibrationOption = False,
+    model: o.ScoredModelOption = None,
+    teacher: o.TeacherOption = None,
+    cache: o.CacheOption = None,
     config: o.ConfigOption = None,
     sets: o.SetOption = None,
     store: o.StoreOption = None,
@@ -287,9 +292,29 @@ def score(
     dry_run: o.DryRunOption = False,
     json: o.JsonOption = False,
 ) -> None:
-    """Score generated text against references."""
+    """Score generated text against references.
+
+    With --calibration, measure --model on the references themselves, token by token: likelihood,
+    calibration, agreement with a teacher. Its settings are those of the table `calibration`.
+    """
     shared = o.common(config, sets, store, name, dry_run, json)
-    _run("score", shared, {"generations": generations, "corpus": corpus})
+    of_text, of_model = {"generations": generations}, {"model": model}
+    of_model |= {"teacher": teacher, "cache": cache}
+    _refuse_roles(of_text if calibration else of_model, calibration=calibration)
+    stage, own = ("calibration", of_model) if calibration else ("score", of_text)
+    _run(stage, shared, {**own, "corpus": corpus})
+
+
+def _refuse_roles(roles: Mapping[str, str | None], *, calibration: bool) -> None:
+    """Refuse inputs that only the other way of scoring reads."""
+    for role, text in roles.items():
+        if text is not None:
+            only = "without" if calibration else "with"
+            flags = "--model NAME" if calibration else f"--{role} {text}"
+            raise SpecError(
+                f"`--{role} {text}` is read only {only} --calibration",
+                hint=f"ketchup score --calibration {flags}",
+            )
 
 
 def _objective(name: str | None) -> Table:

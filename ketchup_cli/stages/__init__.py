@@ -230,5 +230,29 @@ STAGES: Mapping[str, Stage] = {
             roles=(Role(name="generations", kind="generations"), _CORPUS),
             output_role="scores",
         ),
+        Stage(
+            name="calibration",
+            module="ketchup_cli.stages.calibration",
+            kind="scores",
+            version=1,
+            spec=specs.CalibrationSpec,
+            roles=(
+                Role(name="model", kind="model"),
+                _CORPUS,
+                Role(
+                    name="teacher",
+                    kind="model",
+                    needed=lambda spec: spec.teacher == "live",
+                    used=lambda spec: spec.teacher in {"auto", "live"},
+                ),
+                Role(
+                    name="cache",
+                    kind="teacher-cache",
+                    needed=lambda spec: spec.teacher == "cache",
+                    used=lambda spec: spec.teacher in {"auto", "cache"},
+                ),
+            ),
+            output_role="",
+        ),
     )
 }

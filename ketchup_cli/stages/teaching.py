@@ -115,7 +115,7 @@ def _objection(
         )
     label = inputs["cache"].label
     meta = read_meta(inputs["cache"].path)
-    other = _another_author(inputs, "cache")
+    other = another_author(inputs, "cache")
     if other is not None:
         return MismatchError(
             f"teacher cache `{label}` was made from another teacher, `{other}`; the teacher here is"
@@ -144,7 +144,7 @@ def _objection(
     return None
 
 
-def _another_author(inputs: Mapping[str, Input], role: str) -> str | None:
+def another_author(inputs: Mapping[str, Input], role: str) -> str | None:
     """Return the teacher an input was made from, where it is not the one of this run.
 
     None where either is unknown: an imported cache has no teacher, a folder no manifest.
@@ -161,7 +161,7 @@ def text_warning(terms: Sequence[Term], inputs: Mapping[str, Input]) -> str | No
     listening = [t for t in terms if t.prefixes in TEACHER_TEXT and t.needs.any_teacher]
     if not listening or "pseudo-targets" not in inputs:
         return None
-    other = _another_author(inputs, "pseudo-targets")
+    other = another_author(inputs, "pseudo-targets")
     if other is None:
         return None
     return (

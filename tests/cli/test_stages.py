@@ -102,3 +102,30 @@ def test_the_split_of_generate_has_a_flag(ketchup, corpus, student):
     spec = spec_of(ketchup, "generate", "--model", "small", "--split", "dev")
 
     assert spec["split"] == "dev"
+
+
+@pytest.mark.usefixtures("corpus", "student")
+def test_a_model_is_measured_on_references_behind_a_flag(ketchup):
+    result = ketchup(
+        *("score", "--calibration", "--model", "./small", "--set", "split=dev", "--set", "bins=5"),
+        *("--set", "teacher=none", "--json", "--dry-run"),
+    )
+
+    assert result.code == 0, result.err
+    assert (result.json["spec"]["bins"], result.json["spec"]["split"]) == (5, "dev")
+    assert [item["role"] for item in result.json["inputs"]] == ["model", "corpus"]
+
+
+def test_inputs_of_the_other_way_of_scoring_are_refused_with_the_flag_that_reads_them(ketchup):
+    of_model = ketchup("score", "--model", "small")
+    of_text = ketchup("score", "--calibration", "--generations", "texts")
+
+    assert (of_model.code, of_text.code) == (2, 2)
+    assert of_model.err.splitlines() == [
+        "error: `--model small` is read only with --calibration",
+        "hint: ketchup score --calibration --model small",
+    ]
+    assert of_text.err.splitlines() == [
+        "error: `--generations texts` is read only without --calibration",
+        "hint: ketchup score --calibration --model NAME",
+    ]
