@@ -39,6 +39,7 @@ __all__ = [
     "GenerateSpec",
     "ImportCacheSpec",
     "LabSpec",
+    "MergeTeacherSpec",
     "NewModelSpec",
     "OptimizerSpec",
     "ReplaySpec",
@@ -110,6 +111,14 @@ class ShrinkSpec(Spec, frozen=True, kw_only=True):
     """Layers of the encoder to copy: their numbers from 0, or how many, evenly spaced up to the last."""
     decoder: tuple[int, ...] | Natural = 1
     """Layers of the decoder (or of a decoder-only model) to copy, given likewise."""
+    save_dtype: Dtype = "float32"
+    """Type of the weights in the artifact."""
+
+
+@final
+class MergeTeacherSpec(Spec, frozen=True, kw_only=True):
+    """Make a model of a teacher and of what it learnt beside a student."""
+
     save_dtype: Dtype = "float32"
     """Type of the weights in the artifact."""
 

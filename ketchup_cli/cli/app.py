@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from ketchup_cli import __version__
-from ketchup_cli.cli import about, caches, inspect, stages, watch
+from ketchup_cli.cli import about, caches, inspect, stages, teachers, watch
 from ketchup_cli.cli.console import Console, print_json, print_result
 from ketchup_cli.cli.options import Commands
 from ketchup_cli.cli.request import SCHEMA_VERSION
@@ -30,8 +30,11 @@ EXIT_CODES = (
     " 6 busy, 7 not finite, 13 no permission, 28 no space, 130 and 143 interrupted."
 )
 
+EXAMPLES = {**stages.EXAMPLES, **teachers.EXAMPLES}
+"""A line for each stage that runs as printed in examples/en-nl, once its pipeline has."""
+
 STAGE_COMMANDS: Commands = tuple(
-    (name, function, stages.EXAMPLES[name])
+    (name, function, EXAMPLES[name])
     for name, function in (
         ("corpus", stages.corpus),
         ("new-model", stages.new_model),
@@ -40,6 +43,7 @@ STAGE_COMMANDS: Commands = tuple(
         ("cache-teacher", stages.cache_teacher),
         ("seqkd", stages.seqkd),
         ("distill", stages.distill),
+        ("merge-teacher", teachers.merge_teacher),
         ("lab", stages.lab),
         ("angles", stages.angles),
         ("generate", stages.generate),

@@ -187,6 +187,15 @@ STAGES: Mapping[str, Stage] = {
             output_role="",
         ),
         Stage(
+            name="merge-teacher",
+            module="ketchup_cli.stages.merge_teacher",
+            kind="model",
+            version=1,
+            spec=specs.MergeTeacherSpec,
+            roles=(Role(name="student", kind="model"), Role(name="teacher", kind="model")),
+            output_role="",
+        ),
+        Stage(
             name="lab",
             module="ketchup_cli.stages.lab",
             kind="lab",

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from ketchup_cli.stages.training import Probe
     from ketchup_cli.train.extras import Extra
 
+PARTS = "parts.safetensors"
+"""What learnt beside the student, in its folder; no part of the model there."""
+
 EXTRA = "teacher"
 """What the names of the part's tensors begin with beside the student."""
 

@@ -25,14 +25,12 @@ from ketchup_cli.scoring.bleu import bleu_details
 from ketchup_cli.scoring.report import corpus_metric
 from ketchup_cli.signals import Batch, to_device
 from ketchup_cli.specs import DecodingSpec, TrainingSpec
+from ketchup_cli.stages.learning import PARTS
 from ketchup_cli.store.build import Build
 from ketchup_cli.train.loop import train
 from ketchup_cli.train.run import Outcome, Run
 
 LOG = "metrics.jsonl"
-
-PARTS = "parts.safetensors"
-"""What learnt beside the student, in its folder; no part of the model there."""
 
 DECODED_TOKENS = 8000
 """Padded prompt tokens of a batch that is decoded for the dev figures."""

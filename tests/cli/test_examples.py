@@ -48,6 +48,11 @@ def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Path:
             ("shrink", "--set", "encoder=1", "--name", "kl-student"),
             ("shrink", "--set", "encoder=1", "--name", "ketchup-student"),
             (
+                *("distill", "--objective", "okd", "--student", "kl-student"),
+                *("--name", "okd-student", "--set", "updates=1", "--set", "objective.rank=2"),
+                *("--set", "validation.metric=loss", "--set", "teacher=live"),
+            ),
+            (
                 *("generate", "--model", "kl-student", "--name", "kl-student-test"),
                 *("--set", "decoding.max_new_tokens=4"),
             ),
