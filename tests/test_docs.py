@@ -2,7 +2,6 @@
 
 import importlib.util
 import re
-import shlex
 import sys
 import tomllib
 from collections.abc import Iterator
@@ -13,13 +12,12 @@ from types import ModuleType
 import pytest
 import torch
 import typer
+from command_lines import parse
 from objective_inputs import make_inputs
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from ketchup_cli.cli.app import build_app
-from ketchup_cli.cli.project import Project
-from ketchup_cli.cli.settings import Layer, resolve_settings, set_layers
 from ketchup_cli.errors import SpecError
 from ketchup_cli.objectives import Objective
 from ketchup_cli.stages import STAGES
@@ -91,30 +89,6 @@ def documented_lines() -> list[str]:
 def examples_of_help() -> list[str]:
     text = (ROOT / "docs" / "cli.md").read_text(encoding="utf-8")
     return re.findall(r"^  Example: (ketchup .+)$", text, re.MULTILINE)
-
-
-def parse(line: str) -> None:
-    """Parse a command line as the command line itself would, settings included, and run nothing."""
-    words = shlex.split(line, comments=True)[1:]
-    command = typer.main.get_command(build_app())
-    while hasattr(command, "commands"):
-        command = command.commands[words.pop(0)]
-    given = command.make_context(command.name, words).params
-    if command.name in STAGES:
-        resolve(command.name, given)
-
-
-def resolve(stage: str, given: dict) -> None:
-    """Resolve the settings a command line names, over an empty `ketchup.toml`."""
-    objective = {
-        key: given[option]
-        for key, option in (("name", "objective"), ("k", "k"))
-        if given.get(option) is not None
-    }
-    named = (Layer(origin="flags", table={"objective": objective}),) if objective else ()
-    empty = Project(folder=Path(), path=None, store=Path("runs"), names={}, tables={})
-    flags = (*named, *set_layers(given["sets"] or ()))
-    resolve_settings(STAGES[stage], empty, flags, preset=given.get("preset"))
 
 
 def test_there_are_command_lines_to_hold_against_the_code():

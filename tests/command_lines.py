@@ -1,0 +1,36 @@
+"""Command lines held against the code: parsed as typed, settings included, and nothing run."""
+
+import shlex
+from pathlib import Path
+
+import typer
+
+from ketchup_cli.cli.app import build_app
+from ketchup_cli.cli.project import Project
+from ketchup_cli.cli.settings import Layer, resolve_settings, set_layers
+from ketchup_cli.stages import STAGES
+
+EMPTY = Project(folder=Path(), path=None, store=Path("runs"), names={}, tables={})
+
+
+def parse(line: str, project: Project = EMPTY) -> None:
+    """Parse a command line as the command line itself would, settings included, and run nothing."""
+    words = shlex.split(line, comments=True)[1:]
+    command = typer.main.get_command(build_app())
+    while hasattr(command, "commands"):
+        command = command.commands[words.pop(0)]
+    given = command.make_context(command.name, words).params
+    if command.name in STAGES:
+        resolve(command.name, given, project)
+
+
+def resolve(stage: str, given: dict, project: Project) -> None:
+    """Resolve the settings a command line names, over those of a `ketchup.toml`."""
+    objective = {
+        key: given[option]
+        for key, option in (("name", "objective"), ("k", "k"))
+        if given.get(option) is not None
+    }
+    named = (Layer(origin="flags", table={"objective": objective}),) if objective else ()
+    flags = (*named, *set_layers(given["sets"] or ()))
+    resolve_settings(STAGES[stage], project, flags, preset=given.get("preset"))
