@@ -113,7 +113,14 @@ if TYPE_CHECKING:
         of_next_step,
     )
     from ketchup_cli.functional.sampled import kl_sampled, sampled_entries
-    from ketchup_cli.functional.steps import Measure, View, at_steps, at_top, step_blocks
+    from ketchup_cli.functional.steps import (
+        Measure,
+        View,
+        at_steps,
+        at_top,
+        read_blocks,
+        step_blocks,
+    )
     from ketchup_cli.functional.transport import (
         Transport,
         point_groups,
@@ -206,6 +213,7 @@ __all__ = [
     "policy_gradient",
     "preference_loss",
     "prefix_log_odds",
+    "read_blocks",
     "reduce",
     "reduce_metrics",
     "reverse_kl",

@@ -107,12 +107,13 @@ def _largest(p_BTV: Tensor, mu: float) -> tuple[Tensor, Tensor]:
 
 def _weight(p_BTV: Tensor, q_BTV: Tensor, *, mu: float, bucket: bool) -> Tensor:
     """Return the head's share of the gap between both distributions."""
-    gap_BTV = (p_BTV - q_BTV).abs()
+    gap_BTV = (p_BTV - q_BTV).abs_()
     if bucket:
         kept_BTM = p_BTV[..., :-1]
         short_BT1 = kept_BTM.sum(dim=-1, keepdim=True) < (mu if mu < 1 else torch.inf)
         head_BTV = torch.cat([head_entries(kept_BTM, mu=mu), short_BT1], dim=-1)
     else:
         head_BTV = head_entries(p_BTV, mu=mu)
-    total_BT, of_head_BT = gap_BTV.sum(dim=-1), (gap_BTV * head_BTV).sum(dim=-1)
+    total_BT = gap_BTV.sum(dim=-1)
+    of_head_BT = gap_BTV.mul_(head_BTV).sum(dim=-1)
     return torch.where(total_BT > 0, of_head_BT / total_BT, 0.5)

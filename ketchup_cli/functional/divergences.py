@@ -106,10 +106,11 @@ def js(p_logits_BTV: Tensor, q_logits_BTV: Tensor, *, temperature: float = 1.0) 
     check_shapes(_NAMES, p_logits_BTV, q_logits_BTV)
     logp_BTV = _log_softmax(p_logits_BTV, temperature)
     logq_BTV = _log_softmax(q_logits_BTV, temperature)
-    logm_BTV = logp_BTV.logaddexp(logq_BTV) - math.log(2.0)
-    from_p_BTV = logp_BTV.exp() * (logp_BTV - logm_BTV)
-    from_q_BTV = logq_BTV.exp() * (logq_BTV - logm_BTV)
-    return 0.5 * (from_p_BTV + from_q_BTV).sum(dim=-1)
+    # in place where autograd needs no value: blocks are few rows, but of a large vocabulary
+    logm_BTV = logp_BTV.logaddexp(logq_BTV).sub_(math.log(2.0))
+    from_p_BT = (logp_BTV.exp() * (logp_BTV - logm_BTV)).sum(dim=-1)
+    from_q_BT = (logq_BTV.exp() * (logq_BTV - logm_BTV)).sum(dim=-1)
+    return 0.5 * (from_p_BT + from_q_BT)
 
 
 def tvd(p_logits_BTV: Tensor, q_logits_BTV: Tensor, *, temperature: float = 1.0) -> Tensor:

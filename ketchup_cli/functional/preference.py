@@ -10,7 +10,7 @@ from torch import Tensor
 from ketchup_cli.errors import ShapeError
 from ketchup_cli.functional.checks import at_least_float32, check_shapes
 from ketchup_cli.functional.masking import lengths, zero_padding
-from ketchup_cli.functional.steps import step_blocks
+from ketchup_cli.functional.steps import read_blocks
 from ketchup_cli.signals import LogitRows, TopEntries
 
 Length = Literal["sum", "mean"]
@@ -146,7 +146,7 @@ def _of_rows(
         raise ShapeError(f"{rows.count} rows of teacher logits for {len(places_N)} real tokens")
     chosen_BT = torch.zeros_like(rejected_BT)
     gap_BT = at_least_float32(q_logits_BTV.detach()).new_zeros(mask_BT.shape)
-    for which in step_blocks(len(places_N), q_logits_BTV.flatten(0, 1)):
+    for which in read_blocks(len(places_N), q_logits_BTV.flatten(0, 1)):
         logits_NV, places = at_least_float32(rows.logits(which).detach()), places_N[which]
         best_N, ids_N = logits_NV.max(dim=-1)
         theirs_N = logits_NV.gather(1, rejected_BT.flatten()[places][:, None])[:, 0]

@@ -24,10 +24,21 @@ View = Callable[[TopEntries, Tensor], tuple[Tensor, Tensor]]
 _Visit = Callable[[slice, Tensor], Tensor | tuple[Tensor, ...]]
 """From the numbers of some steps and the student's logits there, [n, V], to what `Measure` gives."""
 
-_BLOCK_ENTRIES = {"cpu": 1 << 20}
-"""Entries of a block by device: on a CPU a block should stay near the core."""
+_COMPARED_ENTRIES = {"cpu": 1 << 18}
+"""Entries compared at once, by device: what a comparison writes down on its way is some ten times as
+much, and on a CPU it should stay near the core; measured."""
 
-_BLOCK_ENTRIES_ELSEWHERE = 1 << 26
+_COMPARED_SHARE = 1 << 7
+"""Elsewhere a block is this part of the student's logits, so that it stays small beside them."""
+
+_COMPARED_LEAST, _COMPARED_MOST = 1 << 20, 1 << 26
+"""Bounds of such a block: smaller ones cost calls, larger ones gain nothing."""
+
+_READ_BLOCKS = {"cpu": 16}
+"""Blocks whose teacher logits are read at once, by device. They are one tensor, and a head goes
+through all of its weights for every reading, however few the rows; measured."""
+
+_READ_BLOCKS_ELSEWHERE = 4
 
 
 def at_steps(
@@ -43,9 +54,9 @@ def at_steps(
         out_bt = measure(p_logits_bt, q_logits_bt, *beside_bt)
         d out_bt / d q_logits_bt is found in the same sweep
 
-    The teacher's logits are asked for block by block and forgotten; what measure keeps for its
-    gradient lives as long as its block. Of the size of the student's logits one tensor is made, the
-    gradient. No gradient reaches the teacher.
+    The teacher's logits are asked for some blocks at a time and forgotten; what measure keeps for
+    its gradient lives as long as its block. Of the size of the student's logits one tensor is made,
+    the gradient. No gradient reaches the teacher.
 
     Args:
         measure: a pure function whose value at a step depends on that step alone.
@@ -66,9 +77,11 @@ def at_steps(
     if rows.count != len(places_N):
         raise ShapeError(f"{rows.count} rows of teacher logits for {len(places_N)} real steps")
 
+    ahead = _Ahead(rows, q_logits_BTV.flatten(0, 1))
+
     def visit(which: slice, q_NV: Tensor) -> Tensor | tuple[Tensor, ...]:
         near = _at(beside, places_N[which])
-        return measure(rows.logits(which).detach()[None], q_NV[None], *near)
+        return measure(ahead.logits(which)[None], q_NV[None], *near)
 
     return _everywhere(visit, q_logits_BTV, mask_BT, places_N)
 
@@ -135,10 +148,47 @@ def _everywhere(
 
 
 def step_blocks(count: int, like_NV: Tensor) -> list[slice]:
-    """Return slices of `count` steps whose logits fit a block on the device of `like_NV`."""
-    entries = _BLOCK_ENTRIES.get(like_NV.device.type, _BLOCK_ENTRIES_ELSEWHERE)
-    size = max(1, entries // like_NV.shape[-1])
+    """Return slices of `count` steps, as many at a time as a comparison of them should keep."""
+    return _slices(count, _steps_compared(like_NV))
+
+
+def read_blocks(count: int, like_NV: Tensor) -> list[slice]:
+    """Return slices of `count` steps, as many at a time as a teacher's logits should be read."""
+    return _slices(count, _steps_read(like_NV))
+
+
+def _slices(count: int, size: int) -> list[slice]:
     return [slice(start, min(start + size, count)) for start in range(0, count, size)]
+
+
+def _steps_compared(like_NV: Tensor) -> int:
+    share = min(max(like_NV.numel() // _COMPARED_SHARE, _COMPARED_LEAST), _COMPARED_MOST)
+    return max(1, _COMPARED_ENTRIES.get(like_NV.device.type, share) // like_NV.shape[-1])
+
+
+def _steps_read(like_NV: Tensor) -> int:
+    blocks = _READ_BLOCKS.get(like_NV.device.type, _READ_BLOCKS_ELSEWHERE)
+    return blocks * _steps_compared(like_NV)
+
+
+@final
+class _Ahead:
+    """A teacher's logits, read more rows at a time than are asked for; ask in order."""
+
+    def __init__(self, rows: LogitRows, like_NV: Tensor) -> None:
+        self._rows = rows
+        self._size = _steps_read(like_NV)
+        self._first = 0
+        self._held_NV: Tensor | None = None
+
+    def logits(self, which: slice) -> Tensor:
+        """Return rows `which`, [n, V]."""
+        if self._held_NV is None or which.stop > self._first + len(self._held_NV):
+            self._held_NV = None  # let go of it before the next is made
+            end = min(max(which.stop, which.start + self._size), self._rows.count)
+            self._held_NV = self._rows.logits(slice(which.start, end)).detach()
+            self._first = which.start
+        return self._held_NV[which.start - self._first : which.stop - self._first]
 
 
 @final

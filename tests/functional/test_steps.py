@@ -15,6 +15,21 @@ MASK_BT = BATCH.mask_BT
 P_BTV, Q_BTV = random_logits(1), random_logits(2)
 
 
+class Recorded:
+    """Rows that remember what was asked of them."""
+
+    def __init__(self, rows: HeldLogits) -> None:
+        self._rows, self.count = rows, rows.count
+        self.read: list[slice] = []
+
+    def logits(self, which: slice) -> Tensor:
+        self.read.append(which)
+        return self._rows.logits(which)
+
+    def to(self, device: object) -> "Recorded":
+        return Recorded(self._rows.to(device))
+
+
 def gradient(loss_BT: Tensor, q_BTV: Tensor) -> Tensor:
     weights = torch.arange(1.0, loss_BT.numel() + 1, dtype=loss_BT.dtype).view(loss_BT.shape)
     return torch.autograd.grad((weights * loss_BT).sum(), q_BTV)[0]
@@ -24,9 +39,15 @@ def leaf() -> Tensor:
     return Q_BTV.clone().requires_grad_()
 
 
-@pytest.fixture(params=[1, 13, 1 << 20], ids=["one step", "two steps", "all at once"], autouse=True)
+@pytest.fixture(
+    params=[(1, 1), (1, 3), (13, 2), (1 << 20, 16)],
+    ids=["one step", "one step, read by three", "two steps, read by four", "all at once"],
+    autouse=True,
+)
 def _block(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(steps._BLOCK_ENTRIES, "cpu", request.param)
+    entries, read = request.param
+    monkeypatch.setitem(steps._COMPARED_ENTRIES, "cpu", entries)
+    monkeypatch.setitem(steps._READ_BLOCKS, "cpu", read)
 
 
 @pytest.mark.parametrize("measure", [F.kl, F.reverse_kl, F.js, F.tvd])
@@ -38,6 +59,16 @@ def test_value_and_gradient_are_those_of_the_measure_on_everything(measure) -> N
 
     torch.testing.assert_close(found_BT, expected_BT)
     torch.testing.assert_close(gradient(found_BT, blocks), gradient(expected_BT, whole))
+
+
+def test_every_row_of_the_teacher_is_read_once_and_in_order() -> None:
+    rows = Recorded(rows_of(P_BTV, BATCH))
+
+    F.at_steps(F.kl, rows, leaf(), MASK_BT)
+
+    assert [number for which in rows.read for number in range(rows.count)[which]] == list(
+        range(rows.count)
+    )
 
 
 def test_further_numbers_come_back_without_a_gradient() -> None:
