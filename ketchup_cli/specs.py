@@ -10,6 +10,7 @@ from msgspec import Meta
 from ketchup_cli.spec import Spec
 from ketchup_cli.spec_caches import CacheTeacherSpec, ImportCacheSpec
 from ketchup_cli.spec_calibration import CalibrationSpec
+from ketchup_cli.spec_compare import CompareSpec
 from ketchup_cli.spec_parts import (
     Count,
     DecodingSpec,
@@ -32,6 +33,7 @@ from ketchup_cli.spec_parts import (
 __all__ = [
     "CacheTeacherSpec",
     "CalibrationSpec",
+    "CompareSpec",
     "CorpusSpec",
     "DecodingSpec",
     "DistillSpec",

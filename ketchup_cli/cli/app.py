@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from ketchup_cli import __version__
-from ketchup_cli.cli import about, caches, inspect, stages, teachers, watch
+from ketchup_cli.cli import about, caches, comparisons, inspect, stages, teachers, watch
 from ketchup_cli.cli.console import Console, print_json, print_result
 from ketchup_cli.cli.options import Commands
 from ketchup_cli.cli.request import SCHEMA_VERSION
@@ -30,7 +30,7 @@ EXIT_CODES = (
     " 6 busy, 7 not finite, 13 no permission, 28 no space, 130 and 143 interrupted."
 )
 
-EXAMPLES = {**stages.EXAMPLES, **teachers.EXAMPLES}
+EXAMPLES = {**stages.EXAMPLES, **teachers.EXAMPLES, **comparisons.EXAMPLES}
 """A line for each stage that runs as printed in examples/en-nl, once its pipeline has."""
 
 STAGE_COMMANDS: Commands = tuple(
@@ -48,6 +48,7 @@ STAGE_COMMANDS: Commands = tuple(
         ("angles", stages.angles),
         ("generate", stages.generate),
         ("score", stages.score),
+        ("compare", comparisons.compare),
     )
 )
 

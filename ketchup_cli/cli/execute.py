@@ -9,7 +9,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, redirect_stdout
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any, final
@@ -22,8 +22,10 @@ from ketchup_cli.cli.inputs import Place, Resolution, Resolved, file_inputs, res
 from ketchup_cli.cli.project import Project, load_project
 from ketchup_cli.cli.request import SCHEMA_VERSION, Request
 from ketchup_cli.cli.settings import Settings, resolve_settings, set_layers
+from ketchup_cli.cli.systems import system_inputs
 from ketchup_cli.reporting import Reporter, SilentReporter
 from ketchup_cli.stages import STAGES, Stage
+from ketchup_cli.stages.comparison import ROLE
 from ketchup_cli.store import find, verify
 from ketchup_cli.store.build import Build, begin
 from ketchup_cli.store.digest import MANIFEST, recipe_id
@@ -55,8 +57,11 @@ class Job:
         return {item.input.role: item.input for item in self.resolution.inputs}
 
 
-def execute(request: Request) -> None:
+def execute(request: Request) -> Artifact | None:
     """Make the artifact a request asks for, or find it; print its id, or one JSON document.
+
+    Returns:
+        The artifact; None after a dry run, and in a process that only works along.
 
     Raises:
         KetchupError: anything a person can mend, with a hint.
@@ -67,8 +72,8 @@ def execute(request: Request) -> None:
     if artifact is not None:
         _give_name(job, artifact)
         console.note("already done", _headline(job, artifact))
-        _print_artifact(job, artifact, already_done=True)
-        return
+        _print_artifact(job, artifact, console, already_done=True)
+        return artifact
     _check_intact(job.resolution.inputs)
     _show_inputs(job, console)
     with _stage_at_work(offline=not getattr(job.settings.spec, "dataset", "")):
@@ -83,7 +88,8 @@ def execute(request: Request) -> None:
     elif made is not None:
         _give_name(job, made)
         _show_done(job, made, console)
-        _print_artifact(job, made, already_done=False)
+        _print_artifact(job, made, console, already_done=False)
+    return made
 
 
 def prepare(request: Request) -> Job:
@@ -97,7 +103,8 @@ def prepare(request: Request) -> Job:
     place = Place(store=store, project=project, download=not common.dry_run)
     found = resolve_roles(stage, settings.spec, request.roles, place=place)
     resolution = Resolution(
-        inputs=(*file_inputs(request.files), *found.inputs), absent=found.absent
+        inputs=(*file_inputs(request.files), *_compared(request, settings, place), *found.inputs),
+        absent=found.absent,
     )
     key = recipe_id(
         stage.kind,
@@ -114,6 +121,15 @@ def prepare(request: Request) -> Job:
         id=key,
         name=find.check_name(common.name) if common.name else _default_name(stage, project),
     )
+
+
+def _compared(request: Request, settings: Settings, place: Place) -> tuple[Resolved, ...]:
+    """Return the texts of the systems that a request compares."""
+    if not request.systems:
+        return ()
+    here = replace(place, download=False)
+    split = settings.table["split"]
+    return system_inputs(request.systems, place=here, split=split, role=ROLE)
 
 
 def _default_name(stage: Stage, project: Project) -> str | None:
@@ -259,9 +275,10 @@ def _headline(job: Job, artifact: Artifact) -> str:
     return "   ".join(filter(None, [artifact.kind, shown, short(artifact.id)]))
 
 
-def _print_artifact(job: Job, artifact: Artifact, *, already_done: bool) -> None:
+def _print_artifact(job: Job, artifact: Artifact, console: Reporter, *, already_done: bool) -> None:
     if _rank() > 0:
         return
+    more = job.request.show(artifact, console) if job.request.show else {}
     if not job.request.common.json:
         print_result(short(artifact.id))
         return
@@ -274,6 +291,7 @@ def _print_artifact(job: Job, artifact: Artifact, *, already_done: bool) -> None
         "path": str(artifact.path),
         "already_done": already_done,
         "summary": artifact.manifest.summary,
+        **more,
     })
 
 

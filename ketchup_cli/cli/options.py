@@ -54,6 +54,32 @@ GenerationsOption = Annotated[
 SplitOption = Annotated[
     str | None, typer.Option("--split", metavar="NAME", help="Split whose prompts are answered.")
 ]
+SystemsArgument = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="SYSTEM...",
+        help="A model, its generations or scores; or CALLED=RUN,RUN,... for several seeds of one.",
+    ),
+]
+ComparedSplitOption = Annotated[
+    str | None, typer.Option("--split", metavar="NAME", help="Split whose texts are compared.")
+]
+SeedsOption = Annotated[
+    int | None,
+    typer.Option("--seeds", metavar="N", min=1, help="NAME stands for NAME-s0 to NAME-s{N-1}."),
+]
+MinDeltaOption = Annotated[
+    float | None,
+    typer.Option(
+        "--min-delta",
+        metavar="D",
+        help="Exit 3 unless each is surely D better than the first (whole interval, first metric).",
+    ),
+]
+FailIfWorseOption = Annotated[
+    bool,
+    typer.Option("--fail-if-worse", help="Exit 3 if one is shown to be worse than the first."),
+]
 FileOption = Annotated[
     str | None,
     typer.Option(metavar="FILE", help="Rows of this split; a Moses pair is two files, A,B."),

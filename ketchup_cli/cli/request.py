@@ -1,11 +1,15 @@
 """What one command line asks for, before anything is looked up."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import final
+from typing import TYPE_CHECKING, Any, final
 
 from ketchup_cli.cli.settings import Layer
+from ketchup_cli.reporting import Reporter
+
+if TYPE_CHECKING:
+    from ketchup_cli.store.find import Artifact
 
 SCHEMA_VERSION = 1
 """Raised when a JSON document on stdout loses or changes a field."""
@@ -26,6 +30,15 @@ class Common:
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
+class System:
+    """A system of a comparison as it was typed: what it is called, and the runs of it."""
+
+    name: str
+    runs: tuple[str, ...]
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
     """What one command line asks for."""
 
@@ -40,3 +53,7 @@ class Request:
     preset: str | None = None
     next: str = ""
     """The command that usually follows."""
+    systems: tuple[System, ...] = ()
+    """What is compared: inputs that have no role of their own."""
+    show: Callable[["Artifact", Reporter], Mapping[str, Any]] | None = None
+    """Tells what the artifact says, new or found; what it returns joins the JSON document."""

@@ -263,5 +263,14 @@ STAGES: Mapping[str, Stage] = {
             ),
             output_role="",
         ),
+        Stage(
+            name="compare",
+            module="ketchup_cli.stages.compare",
+            kind="comparison",
+            version=1,
+            spec=specs.CompareSpec,
+            roles=(_CORPUS,),
+            output_role="comparison",
+        ),
     )
 }
