@@ -15,7 +15,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from subject import described, make_examples, make_policy
+from readings import described
+from subject import make_examples, make_policy
 
 from ketchup_cli.models.encode import Limits, Row, by_length, collate
 from ketchup_cli.models.policy import Policy

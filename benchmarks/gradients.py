@@ -19,7 +19,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
-from subject import described
+from readings import described
 from torch import Tensor
 from transformers import (
     AutoModelForCausalLM,

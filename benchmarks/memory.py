@@ -11,11 +11,10 @@ import argparse
 import json
 import subprocess
 import sys
-from collections.abc import Callable
-from pathlib import Path
 
 import torch
-from subject import described, make_policy
+from readings import described, peak_of
+from subject import make_policy
 
 from ketchup_cli.models.encode import Row, collate
 from ketchup_cli.models.layout import Layout
@@ -69,20 +68,6 @@ def measure(step: str, vocabulary: int, batch_size: int, token_count: int) -> in
     work(policy, make_rows(2, 4, vocabulary=vocabulary))
     rows = make_rows(batch_size, token_count, vocabulary=vocabulary)
     return peak_of(work, policy, rows)
-
-
-def peak_of(work: Callable[..., None], *given: object) -> int:
-    """Return how far the resident set rose during `work` on what is given, bytes."""
-    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
-    before = _status("VmRSS")
-    work(*given)
-    return _status("VmHWM") - before
-
-
-def _status(name: str) -> int:
-    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
-    (line,) = [line for line in lines if line.startswith(f"{name}:")]
-    return int(line.split()[1]) * 1024
 
 
 def make_rows(rows: int, tokens: int, *, vocabulary: int) -> list[Row]:

@@ -19,7 +19,8 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
-from subject import described, make_examples, make_policy
+from readings import described
+from subject import make_examples, make_policy
 
 from ketchup_cli import objectives
 from ketchup_cli.models.adapters import attach

@@ -41,7 +41,7 @@ def main() -> None:
     if given.engine:
         print(json.dumps(measure(given.engine, make_items(given.pairs, given.words))))
         return
-    from subject import described
+    from readings import described
 
     load = os.getloadavg()[0]
     print(f"{given.pairs:,} pairs of {given.words} words, one core; load before: {load:.1f}")

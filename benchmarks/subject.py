@@ -1,7 +1,6 @@
 """What the benchmarks run on: a T5 of random weights and a corpus of made-up words."""
 
 import random
-from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -66,10 +65,3 @@ def make_examples(count: int, *, vocabulary: int) -> list[Example]:
             Example(id=f"{number:08d}", prompt=sentence(size), references=(sentence(other),))
         )
     return examples
-
-
-def described(values: Sequence[float], *, digits: int = 3) -> str:
-    """Return the median of some repeats and, in brackets, the smallest and the largest."""
-    ordered = sorted(values)
-    middle = ordered[len(ordered) // 2]
-    return f"{middle:,.{digits}f} [{ordered[0]:,.{digits}f} to {ordered[-1]:,.{digits}f}]"

@@ -1,0 +1,69 @@
+"""That every benchmark still starts: its imports, its parser, its help."""
+
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+FOLDER = Path(__file__).resolve().parents[1] / "benchmarks"
+SCRIPTS = sorted(
+    path.stem for path in FOLDER.glob("*.py") if "argparse" in path.read_text(encoding="utf-8")
+)
+
+
+def load(name: str) -> ModuleType:
+    found = importlib.util.spec_from_file_location(f"benchmark_{name}", FOLDER / f"{name}.py")
+    assert found is not None
+    assert found.loader is not None
+    module = importlib.util.module_from_spec(found)
+    # dataclasses look their module up
+    sys.modules[found.name] = module
+    found.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(autouse=True)
+def _beside_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(FOLDER)
+
+
+def test_there_are_benchmarks() -> None:
+    assert {"cache", "gradients", "losses", "memory", "okd", "step"} <= set(SCRIPTS)
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_a_benchmark_prints_its_help(
+    name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", [name, "--help"])
+    with pytest.raises(SystemExit) as ended:
+        load(name).main()
+    told = capsys.readouterr().out
+
+    assert ended.value.code == 0
+    assert "--repeats" in told or "--updates" in told
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_a_benchmark_refuses_what_it_does_not_know(
+    name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", [name, "--no-such-setting"])
+    with pytest.raises(SystemExit) as ended:
+        load(name).main()
+
+    assert ended.value.code == 2
+    assert "--no-such-setting" in capsys.readouterr().err
+
+
+def test_a_library_that_is_not_there_is_left_out_with_the_reason(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    others = load("others")
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
+
+    assert others.missing("liger") == (
+        "liger-kernel is not installed: pip install -c constraints.txt liger-kernel"
+    )
