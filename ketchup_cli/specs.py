@@ -287,8 +287,8 @@ class LabSpec(Spec, frozen=True, kw_only=True):
     parameters: Literal["all", "decoder", "last-block"] = "decoder"
     """Whose gradient: all weights, those of the decoder's layers, or of the last of them."""
     memory_bytes: Annotated[int, Meta(ge=1 << 20)] = 1 << 30
-    """Memory for sums of gradients: it decides into how many groups the batches are put, of which
-    the intervals are made; never more than there are batches."""
+    """Memory for sums of gradients, and as much of the disk while it runs: it decides into how many
+    groups the batches are put, of which the intervals are made; never more than there are batches."""
     timed: Natural = 3
     """Batches on which each estimator is run by itself for its time; 0 times none."""
     chunk_tokens: Count = 512

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, final
 
@@ -18,6 +18,7 @@ from ketchup_cli.signals import Batch, Inputs, Needs
 from ketchup_cli.train.loop import student_signal
 
 if TYPE_CHECKING:
+    from ketchup_cli.lab.resume import Kept
     from ketchup_cli.models.policy import Policy
     from ketchup_cli.models.teacher import Teacher
     from ketchup_cli.reporting import Progress
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 class Bench:
     """A student, its teacher, and the estimators that are measured on them.
 
-    Example: `bench.measure(batches, groups=8, progress=progress)["K=1 max sampled"].sums_GP`.
+    Example: `bench.measure(batches, bench.moments(8), kept=kept, progress=progress)`.
     """
 
     student: Policy
@@ -38,38 +39,53 @@ class Bench:
     counts: tuple[float, float]
     """Tokens and completions that the sums of a loss are divided by."""
 
+    def moments(self, groups: int) -> dict[str, Moments]:
+        """Return moments of every estimator, by label, that have counted nothing."""
+        like_P = torch.cat([value.detach().flatten() for value in self.parameters.values()])
+        return {item.label: Moments(groups, like_P) for item in self.estimators}
+
     def measure(
-        self, batches: Sequence[Batch], *, groups: int, progress: Progress
-    ) -> dict[str, Moments]:
-        """Return the moments of every estimator, by label.
+        self,
+        batches: Sequence[Batch],
+        moments: Mapping[str, Moments],
+        *,
+        kept: Kept,
+        progress: Progress,
+    ) -> None:
+        """Count the gradients of all batches that are not counted yet, and keep every sum.
 
         Raises:
             NonFiniteError: a gradient is not finite.
         """
-        like_P = torch.cat([value.detach().flatten() for value in self.parameters.values()])
-        moments = {item.label: Moments(groups, like_P) for item in self.estimators}
         needs = merged_needs(self.estimators)
         ordered = references_first(self.estimators)
-        for batch in batches:
+        any_of = next(iter(moments.values()))
+        for number, batch in enumerate(batches):
+            if any_of.counted:
+                for own in moments.values():
+                    own.skip()
+                continue
             inputs = self._inputs(batch, needs)
             add(moments, gradients(inputs, ordered, self.parameters, counts=self.counts))
+            kept.put_group(number % len(any_of.sizes_G), moments)
             progress.advance(1, tokens=int(batch.mask_BT.sum()))
-        return moments
 
     def time_alone(self, batches: Sequence[Batch], *, progress: Progress) -> dict[str, float]:
         """Return the median seconds of an update, its samples and its optimiser's step apart.
 
-        Nothing where there are no batches. Both models forward, with what this estimator alone needs, the loss, and one backward pass.
+        Both models forward, with what this estimator alone needs, the loss, and one backward pass,
+        by `clock_of` the device. Nothing where there are no batches.
         """
+        clock, _ = clock_of(self.student.device)
         found: dict[str, float] = {}
         for estimator in self.estimators if batches else ():
             seconds = []
             for batch in batches:
-                began = time.perf_counter()
+                began = clock()
                 inputs = self._inputs(batch, estimator.objective.needs)
                 for _ in gradients(inputs, [estimator], self.parameters, counts=self.counts):
                     pass
-                seconds.append(time.perf_counter() - began)
+                seconds.append(clock() - began)
             found[estimator.label] = statistics.median(seconds)
             progress.advance(1)
         return found
@@ -80,6 +96,17 @@ class Bench:
         if needs.any_teacher:
             teacher = self.teacher.signal(batch, needs, student)
         return Inputs(batch=batch, student=student, teacher=teacher)
+
+
+def clock_of(device: torch.device) -> tuple[Callable[[], float], str]:
+    """Return the clock that times of estimators are read off, and its name.
+
+    On a CPU it is the time all threads of this process worked, which other work on the machine
+    leaves nearly alone; an accelerator works while the processor waits, so there it is the wall's.
+    """
+    if device.type == "cpu":
+        return time.process_time, "CPU time, all threads"
+    return time.perf_counter, "time by the clock"
 
 
 def references_first(estimators: Sequence[Estimator]) -> list[Estimator]:

@@ -63,6 +63,27 @@ class Moments:
         self.norms_G[group] += math.sqrt(square)
         self._count += 1
 
+    @property
+    def counted(self) -> bool:
+        """Whether the next batch was counted before, by what `set_group` brought."""
+        return self._count // self._groups < int(self.sizes_G[self._count % self._groups])
+
+    def skip(self) -> None:
+        """Pass over the next batch."""
+        self._count += 1
+
+    def group(self, group: int) -> tuple[Tensor, Tensor]:
+        """Return a group's sum [P] and its four figures, in float64."""
+        columns = (self.sizes_G, self.squares_G, self.cross_G, self.norms_G)
+        return self.sums_GP[group], torch.stack([column[group] for column in columns])
+
+    def set_group(self, group: int, sum_P: Tensor, figures_4: Tensor) -> None:
+        """Take over what `group` returned of an equal set of batches."""
+        self.sums_GP[group] = sum_P.to(self.sums_GP.device)
+        columns = (self.sizes_G, self.squares_G, self.cross_G, self.norms_G)
+        for column, figure in zip(columns, figures_4, strict=True):
+            column[group] = figure
+
 
 def _dot(a_P: Tensor, b_P: Tensor) -> float:
     # in float64: a million small products of float32 lose the digits a variance needs

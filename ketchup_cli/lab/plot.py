@@ -16,6 +16,8 @@ PANELS = (
 """Figure, title and scale of each panel."""
 
 SIZE_INCHES = (10.5, 3.9)
+CAPTION_POINTS = 7
+CAPTION_LINE_INCHES = 0.13
 
 STYLE: Mapping[str, Any] = {
     "svg.hashsalt": "ketchup",  # ids of clip paths are random numbers otherwise
@@ -32,17 +34,19 @@ BESIDE = 1.03
 Point = tuple[int, Line]
 
 
-def svg(lines: Sequence[Line]) -> bytes:
+def svg(lines: Sequence[Line], *, caption: Sequence[str] = ()) -> bytes:
     """Return the plot as SVG, the same bytes for the same figures: no date, no random ids.
 
-    KETCHUP estimators that differ in K alone are joined; any other is a dashed line across.
+    The lines of the caption stand below. KETCHUP estimators that differ in K alone are joined; any other is a dashed line across.
     """
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
     style: Any = dict(STYLE)
     with mpl.rc_context(style):
-        figure = Figure(figsize=SIZE_INCHES, layout="constrained")
+        width, height = SIZE_INCHES
+        size = (width, height + CAPTION_LINE_INCHES * len(caption))
+        figure = Figure(figsize=size, layout="constrained")
         axes = figure.subplots(1, len(PANELS))
         ticks = _ticks(lines)
         for axis, (name, title, scale) in zip(axes, PANELS, strict=True):
@@ -56,6 +60,9 @@ def svg(lines: Sequence[Line]) -> bytes:
                 axis.minorticks_off()
         handles, labels = axes[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False)
+        if caption:
+            # a label of the whole figure: the layout makes room for it, above the legend
+            figure.supxlabel("\n".join(caption), fontsize=CAPTION_POINTS, x=0.01, ha="left")
         buffer = io.BytesIO()
         figure.savefig(buffer, format="svg", metadata={"Date": None})
     return buffer.getvalue()

@@ -74,6 +74,22 @@ def table(found: Sequence[Line], seconds: Mapping[str, float]) -> list[str]:
     ]
 
 
+def legend(found: Sequence[Line], *, groups: int) -> tuple[str, ...]:
+    """Return what the figures of the table and of the plot mean, line by line."""
+    references = ", ".join(f"`{label}`" for label in dict.fromkeys(x.reference for x in found))
+    against = references if "," not in references else f"each its own of {references}"
+    return (
+        f"trace: of the covariance of a batch's gradient, in units of that of `{found[0].reference}`",
+        "signal/noise: squared length of the mean over the trace, the mean's own noise taken off",
+        f"cosine, bias: of the mean against that of the reference ({against}); the bias in lengths"
+        " of the reference's mean",
+        "both are estimates without bias, so a cosine may pass 1; `-`: a mean, the reference's or its"
+        " own, is lost in the noise",
+        f"[low, high]: {LEVEL:.0%} jackknife intervals over {groups} groups of batches; they say"
+        " nothing of other prompts or students",
+    )
+
+
 def interval_words(figure: Figure) -> str:
     """Return `0.295 [0.271, 0.321]`."""
     if figure.low is None or figure.high is None:

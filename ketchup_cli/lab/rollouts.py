@@ -14,6 +14,7 @@ from ketchup_cli.records import Example, Generation
 from ketchup_cli.train.rollouts import without_unfinished
 
 if TYPE_CHECKING:
+    from ketchup_cli.lab.resume import Kept
     from ketchup_cli.models.policy import Policy
     from ketchup_cli.reporting import Reporter
     from ketchup_cli.signals import Batch
@@ -64,8 +65,10 @@ def choose_prompts(policy: Policy, examples: Sequence[Example], spec: LabSpec) -
     )
 
 
-def draw(policy: Policy, rows: Sequence[Row], spec: LabSpec, reporter: Reporter) -> Rollouts:
-    """Let the student answer all prompts once for every batch.
+def draw(
+    policy: Policy, rows: Sequence[Row], *, spec: LabSpec, reporter: Reporter, kept: Kept
+) -> Rollouts:
+    """Let the student answer all prompts once for every batch whose samples are not kept yet.
 
     A sample's random numbers come from (seed, example id, sample index), so fewer batches are the
     first of more.
@@ -80,7 +83,10 @@ def draw(policy: Policy, rows: Sequence[Row], spec: LabSpec, reporter: Reporter)
     with reporter.progress("sampling", total=total, unit="completions") as progress:
         for index in range(spec.batches):
             first = index * spec.samples
-            samples = sample(policy, rows, _sampling(spec, first), seed=spec.seed)
+            samples = kept.samples(index, device=policy.device)
+            if samples is None:
+                samples = sample(policy, rows, _sampling(spec, first), seed=spec.seed)
+                kept.put_samples(index, samples)
             batches.append(without_unfinished(samples, keep=spec.unfinished == "terminal"))
             texts += _texts(policy, samples, spec.samples, first=first)
             progress.advance(len(samples.batch.ids), tokens=int(samples.batch.mask_BT.sum()))

@@ -21,8 +21,11 @@ from ketchup_cli.store.find import Input
 
 if TYPE_CHECKING:
     from ketchup_cli.lab.measure import Bench
+    from ketchup_cli.lab.moments import Moments
     from ketchup_cli.lab.report import Line
+    from ketchup_cli.lab.resume import Kept
     from ketchup_cli.lab.rollouts import Rollouts
+    from ketchup_cli.signals import Batch
 
 DOCUMENT, ROLLOUTS, PLOT, SECONDS = "lab.json", "rollouts.jsonl", "lab.svg", "seconds.json"
 
@@ -48,41 +51,70 @@ def plan(spec: LabSpec, inputs: Mapping[str, Input]) -> tuple[tuple[str, str], .
 def run(
     spec: LabSpec, inputs: Mapping[str, Input], build: Build, reporter: Reporter
 ) -> dict[str, Any]:
-    """Write `lab.json`, `rollouts.jsonl` and `lab.svg`; a killed run begins again.
+    """Write `lab.json`, `rollouts.jsonl` and `lab.svg`; a killed run goes on at the next batch.
 
     Raises:
         SpecError: an estimator that cannot be measured, or memory too small for the intervals.
         MismatchError: student and teacher have different tokenizers.
         DataError: fewer prompts of that length than asked for.
         NonFiniteError: logits or a gradient are not finite.
+        NoSpace: the sums of gradients, kept while it runs, would not fit on the disk.
     """
-    from ketchup_cli.lab.moments import group_count
+    from ketchup_cli.lab.measure import clock_of
     from ketchup_cli.lab.plot import svg
-    from ketchup_cli.lab.report import lines, table
+    from ketchup_cli.lab.report import legend, lines, table
+    from ketchup_cli.lab.resume import Kept
 
-    bench, rollouts = _prepare(spec, inputs, reporter)
+    kept = Kept(build.state_path)
+    bench, rollouts = _prepare(spec, inputs, reporter, kept=kept)
     build.write_rows(ROLLOUTS, rollouts.texts)
-    size = sum(value.numel() for value in bench.parameters.values())
-    groups = group_count(
-        spec.batches, vectors=len(bench.estimators), size=size, memory_bytes=spec.memory_bytes
-    )
     batches = rollouts.batches
-    with reporter.progress("measuring", total=len(batches), unit="batches") as progress:
-        moments = bench.measure(batches, groups=groups, progress=progress)
+    moments = _measure(spec, bench, batches, kept=kept, build=build, reporter=reporter)
     with reporter.progress("timing", total=len(bench.estimators), unit="estimators") as progress:
         seconds = bench.time_alone(batches[: spec.timed], progress=progress)
     found = lines(bench.estimators, moments)
+    of_first = next(iter(moments.values()))
+    groups, size = of_first.sums_GP.shape
     facts = {**_facts(rollouts), "weights": size, "groups": groups}
+    told = legend(found, groups=groups)
     build.write_json(DOCUMENT, _document(found, facts, bench))
-    build.write_bytes(PLOT, svg(found))
+    build.write_bytes(PLOT, svg(found, caption=told))
     build.log_path(SECONDS).write_text(json.dumps(seconds, indent=2) + "\n", encoding="utf-8")
     for number, row in enumerate(table(found, seconds)):
         reporter.note("" if number else "lab", row)
+    _, clock = clock_of(bench.student.device)
+    times = f"ms: an update of this estimator alone, {clock}, median of {spec.timed} batches"
+    for number, text in enumerate((*told, times) if seconds else told):
+        reporter.note("" if number else "legend", text)
     return _summary(found, facts, seconds)
 
 
+def _measure(
+    spec: LabSpec,
+    bench: Bench,
+    batches: Sequence[Batch],
+    *,
+    kept: Kept,
+    build: Build,
+    reporter: Reporter,
+) -> Mapping[str, Moments]:
+    """Return what all estimators have counted on all batches, in this run and killed ones."""
+    from ketchup_cli.lab.moments import group_count
+
+    size = sum(value.numel() for value in bench.parameters.values())
+    vectors = len(bench.estimators)
+    groups = group_count(spec.batches, vectors=vectors, size=size, memory_bytes=spec.memory_bytes)
+    moments = bench.moments(groups)
+    kept.restore(moments, groups=groups)
+    done = int(next(iter(moments.values())).sizes_G.sum())
+    build.require_space(min(groups, len(batches) - done) * vectors * size * 4)
+    with reporter.progress("measuring", total=len(batches), unit="batches", done=done) as progress:
+        bench.measure(batches, moments, kept=kept, progress=progress)
+    return moments
+
+
 def _prepare(
-    spec: LabSpec, inputs: Mapping[str, Input], reporter: Reporter
+    spec: LabSpec, inputs: Mapping[str, Input], reporter: Reporter, *, kept: Kept
 ) -> tuple[Bench, Rollouts]:
     """Load both models, draw the samples, and choose the weights."""
     from ketchup_cli.lab.gradients import choose_parameters
@@ -101,7 +133,8 @@ def _prepare(
     student.module.eval()
     teacher = load_live(inputs["teacher"], student, chunk_tokens=spec.chunk_tokens)
     examples = corpora.read_split(inputs["corpus"].path, spec.split)
-    rollouts = draw(student, choose_prompts(student, examples, spec), spec, reporter)
+    rows = choose_prompts(student, examples, spec)
+    rollouts = draw(student, rows, spec=spec, reporter=reporter, kept=kept)
     bench = Bench(
         student=student,
         teacher=teacher,

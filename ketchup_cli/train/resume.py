@@ -108,19 +108,29 @@ class Checkpoints:
         return sorted(self._folder.glob(f"{kind}-????????-*.safetensors"))
 
     def _write(self, kind: Kind, update: int, data: bytes) -> None:
-        self._folder.mkdir(parents=True, exist_ok=True)
-        staging = self._folder / f".tmp-{kind}"
-        with staging.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        digest = hashlib.sha256(data).hexdigest()[:DIGITS]
-        path = self._folder / f"{kind}-{update:08d}-{digest}.safetensors"
-        staging.rename(path)
-        for other in self._files(kind):
-            if _update(other) == update and other != path:
-                other.unlink()
-        _sync(self._folder)
+        write_named(self._folder, f"{kind}-{update:08d}", data)
+
+
+def write_named(folder: Path, stem: str, data: bytes) -> None:
+    """Write `<stem>-<digest>.safetensors`, whole and durable; another of that stem goes."""
+    folder.mkdir(parents=True, exist_ok=True)
+    staging = folder / f".tmp-{stem.partition('-')[0]}"
+    with staging.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    path = folder / f"{stem}-{hashlib.sha256(data).hexdigest()[:DIGITS]}.safetensors"
+    staging.rename(path)
+    for other in folder.glob(f"{stem}-*.safetensors"):
+        if other != path:
+            other.unlink()
+    _sync(folder)
+
+
+def read_named(folder: Path, stem: str) -> bytes | None:
+    """Return what `write_named` wrote, or None where it is not there or not what was written."""
+    found = (_believed(path) for path in sorted(folder.glob(f"{stem}-*.safetensors")))
+    return next((data for data in found if data is not None), None)
 
 
 def _packed(tensors: Mapping[str, torch.Tensor], metadata: dict[str, str] | None) -> bytes:

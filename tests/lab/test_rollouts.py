@@ -1,9 +1,13 @@
+import tempfile
+from pathlib import Path
+
 import pytest
 import tiny
 import torch
 from msgspec import structs
 
 from ketchup_cli.errors import DataError
+from ketchup_cli.lab.resume import Kept
 from ketchup_cli.lab.rollouts import choose_prompts, draw
 from ketchup_cli.reporting import SilentReporter
 from ketchup_cli.specs import LabSpec
@@ -14,7 +18,9 @@ SPEC = LabSpec(prompts=3, batches=8, max_new_tokens=6)
 
 
 def drawn(spec: LabSpec = SPEC):
-    return draw(POLICY, choose_prompts(POLICY, EXAMPLES, spec), spec, SilentReporter())
+    rows = choose_prompts(POLICY, EXAMPLES, spec)
+    with tempfile.TemporaryDirectory() as folder:
+        return draw(POLICY, rows, spec=spec, reporter=SilentReporter(), kept=Kept(Path(folder)))
 
 
 def test_prompts_are_the_first_of_the_lengths_asked_for():

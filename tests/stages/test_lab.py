@@ -1,4 +1,5 @@
 import json
+import xml.etree.ElementTree as ET
 from pathlib import Path
 
 import pytest
@@ -77,12 +78,74 @@ def test_the_table_is_told_line_by_line(tmp_path: Path) -> None:
     tiny.run_stage(
         Store.open(tmp_path / "runs"), "lab", SPEC, make_inputs(tmp_path), reporter=reporter
     )
-    heading, *rows = [text for label, text in reporter.notes if label in {"lab", ""}]
+    labels = [label for label, _ in reporter.notes]
+    first, legend = labels.index("lab"), labels.index("legend")
+    heading, *rows = [text for _, text in reporter.notes[first:legend]]
 
     assert heading.split()[:4] == ["estimator", "trace", "signal/noise", "cosine"]
     assert [row.split("  ")[0] for row in rows] == [
         item["label"] for item in document(run(tmp_path, store="other"))["estimators"]
     ]
+
+
+def test_the_legend_is_told_and_stands_below_the_plot(tmp_path: Path) -> None:
+    reporter = SilentReporter()
+    store, given = Store.open(tmp_path / "runs"), make_inputs(tmp_path)
+    artifact = tiny.run_stage(store, "lab", SPEC, given, reporter=reporter)
+    labels = [label for label, _ in reporter.notes]
+    *legend, times = [text for _, text in reporter.notes[labels.index("legend") :]]
+    caption = " ".join(ET.fromstring((artifact.path / "lab.svg").read_bytes()).itertext())
+
+    assert "in units of that of `K=1 max sampled`" in legend[0]
+    assert "over 8 groups of batches" in legend[-1]
+    assert all(line in caption for line in legend)
+    assert (
+        times == "ms: an update of this estimator alone, CPU time, all threads, median of 1 batches"
+    )
+    assert times not in caption
+
+
+class Counting(tiny.InterruptingReporter):
+    """Ends the run like its parent, and remembers what was done when a count was opened."""
+
+    def __init__(self, after: int = 1000) -> None:
+        super().__init__(after)
+        self.done: dict[str, int] = {}
+
+    def progress(self, label: str, *, total: int, unit: str, done: int = 0):
+        self.done[label] = done
+        return super().progress(label, total=total, unit=unit, done=done)
+
+
+@pytest.mark.parametrize(
+    ("after", "measured"), [(9, 0), (32 + 3, 4)], ids=["while sampling", "while measuring"]
+)
+def test_a_killed_run_goes_on_at_the_next_batch_and_ends_with_the_same_bytes(
+    after: int, measured: int, tmp_path: Path
+) -> None:
+    straight = run(tmp_path, store="straight")
+    store, given = Store.open(tmp_path / "runs"), make_inputs(tmp_path)
+    with pytest.raises(tiny.Interrupted):
+        tiny.run_stage(store, "lab", SPEC, given, reporter=Counting(after))
+    again = Counting()
+    artifact = tiny.run_stage(store, "lab", SPEC, given, reporter=again)
+
+    assert artifact.digest == straight.digest
+    assert again.done["measuring"] == measured
+    assert not (artifact.path / "state").exists()
+
+
+def test_samples_of_a_killed_run_are_read_and_not_drawn_again(tmp_path: Path) -> None:
+    store, given = Store.open(tmp_path / "runs"), make_inputs(tmp_path)
+    with pytest.raises(tiny.Interrupted):
+        tiny.run_stage(store, "lab", SPEC, given, reporter=Counting(32))
+    (kept,) = (tmp_path / "runs").rglob("state")
+    before = {path.name: path.stat().st_mtime_ns for path in kept.glob("samples-*")}
+    with pytest.raises(tiny.Interrupted):
+        tiny.run_stage(store, "lab", SPEC, given, reporter=Counting(34))
+
+    assert len(before) == 8
+    assert {path.name: path.stat().st_mtime_ns for path in kept.glob("samples-*")} == before
 
 
 def test_an_objective_of_any_name_stands_beside_ketchup(tmp_path: Path) -> None:
