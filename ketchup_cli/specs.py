@@ -204,7 +204,8 @@ class ScoreSpec(Spec, frozen=True, kw_only=True):
 
     metrics: tuple[str, ...] = ("bleu", "chrf", "ter", "rouge1", "rouge2", "rougeL", "exact")
     """bleu, chrf, chrf++, ter, rouge1, rouge2, rougeL, rougeLsum, exact, and gsm8k-strict,
-    -flexible, -numeric; words, diversity and texts bring several figures each."""
+    -flexible, -numeric; words, diversity and texts bring several figures each; bertscore needs an
+    encoder."""
     tokenize: str = "auto"
     """sacreBLEU's tokenizer for BLEU and for all that counts words; auto follows the language the
     corpus declares."""
@@ -225,6 +226,10 @@ class ScoreSpec(Spec, frozen=True, kw_only=True):
     """Smallest counts of its buckets; words seen less often than the first are one of their own."""
     self_bleu_pairs: Count = 500
     """Largest number of pairs of texts behind self-BLEU."""
+    encoder_layer: Natural = 0
+    """Layer of the encoder whose states bertscore matches, from 1; 0 is the last."""
+    device: Device = "auto"
+    """Where the encoder runs."""
     resamples: Annotated[int, Meta(ge=100)] = 1000
     """Bootstrap samples behind an interval."""
     seed: int = 0

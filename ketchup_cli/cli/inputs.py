@@ -135,6 +135,7 @@ class Place:
         if folder.is_dir():
             return find.folder_input(folder, role.name, kind=role.kind)
         if role.kind == "model" and not looks_like_path and HUB_ID.fullmatch(text):
+            _refuse_hub(text, role)
             return self._hub_model(text, role)
         if looks_like_path:
             raise NotFound(f"no folder `{folder}`")
@@ -158,6 +159,14 @@ class Place:
         )
         found = find.folder_input(folder, role.name, kind=role.kind)
         return replace(found, label=f"{name}@{commit}")
+
+
+def _refuse_hub(text: str, role: Role) -> None:
+    if role.local:
+        raise NotFound(
+            f"no folder `{text}`, and a {role.name} is never fetched",
+            hint="name a local folder with config.json, model.safetensors and tokenizer.json",
+        )
 
 
 def _refuse_two_meanings(text: str, artifact: Input, folder: Path) -> None:

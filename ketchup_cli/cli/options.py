@@ -51,6 +51,10 @@ GenerationsOption = Annotated[
     str | None,
     typer.Option("--generations", metavar="NAME", help="Text to score: artifact or folder."),
 ]
+EncoderOption = Annotated[
+    str | None,
+    typer.Option("--encoder", metavar="NAME", help="Model of bertscore: local folder or artifact."),
+]
 SplitOption = Annotated[
     str | None, typer.Option("--split", metavar="NAME", help="Split whose prompts are answered.")
 ]

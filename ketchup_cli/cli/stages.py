@@ -281,6 +281,7 @@ def generate(
 def score(
     generations: o.GenerationsOption = None,
     corpus: o.CorpusOption = None,
+    encoder: o.EncoderOption = None,
     calibration: o.CalibrationOption = False,
     model: o.ScoredModelOption = None,
     teacher: o.TeacherOption = None,
@@ -298,7 +299,7 @@ def score(
     calibration, agreement with a teacher. Its settings are those of the table `calibration`.
     """
     shared = o.common(config, sets, store, name, dry_run, json)
-    of_text, of_model = {"generations": generations}, {"model": model}
+    of_text, of_model = {"generations": generations, "encoder": encoder}, {"model": model}
     of_model |= {"teacher": teacher, "cache": cache}
     _refuse_roles(of_text if calibration else of_model, calibration=calibration)
     stage, own = ("calibration", of_model) if calibration else ("score", of_text)

@@ -72,6 +72,7 @@ if TYPE_CHECKING:
         row_means,
         zero_padding,
     )
+    from ketchup_cli.functional.matching import greedy_match
     from ketchup_cli.functional.mixtures import (
         Weighting,
         generalised_js,
@@ -174,6 +175,7 @@ __all__ = [
     "expectation",
     "expected_logit",
     "generalised_js",
+    "greedy_match",
     "group_products",
     "head_entries",
     "importance_ratio",
@@ -252,6 +254,7 @@ _MODULES = (
     "layers",
     "logprobs",
     "masking",
+    "matching",
     "mixtures",
     "online",
     "pairs",

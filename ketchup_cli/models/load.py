@@ -104,7 +104,7 @@ def load_policy(
     """
     check_folder(folder)
     chosen = pick_device(device)
-    with _as_model_error(folder):
+    with as_model_error(folder):
         config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
         replaced = {} if dropout is None else _override_dropout(config, dropout)
         family = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
@@ -121,8 +121,8 @@ def load_policy(
         tokenizer = AutoTokenizer.from_pretrained(
             folder, local_files_only=True, trust_remote_code=False
         )
-    _check_weights(folder, found)
-    _check_tokenizer(folder, tokenizer)
+    check_weights(folder, found)
+    check_tokenizer(folder, tokenizer)
     model.to(chosen).eval()
     policy = Policy(model, tokenizer, precision=precision, replaced=replaced)
     policy.check_head()
@@ -165,7 +165,7 @@ def _product_seconds(dtype: torch.dtype, device: torch.device) -> float:
 
 
 @contextmanager
-def _as_model_error(folder: Path) -> Iterator[None]:
+def as_model_error(folder: Path) -> Iterator[None]:
     """Turn what transformers raises on an unusable folder into one error with a remedy."""
     try:
         yield
@@ -177,7 +177,7 @@ def _as_model_error(folder: Path) -> Iterator[None]:
         ) from error
 
 
-def _check_weights(folder: Path, found: Mapping[str, Any]) -> None:
+def check_weights(folder: Path, found: Mapping[str, Any]) -> None:
     """Refuse weights that transformers would replace by random numbers."""
     missing = sorted(found["missing_keys"])
     if missing:
@@ -192,7 +192,7 @@ def _check_weights(folder: Path, found: Mapping[str, Any]) -> None:
         )
 
 
-def _check_tokenizer(folder: Path, tokenizer: Any) -> None:
+def check_tokenizer(folder: Path, tokenizer: Any) -> None:
     """Refuse a tokenizer that transformers made up because its files are not there."""
     names = sorted(set(tokenizer.vocab_files_names.values()))
     if names and not any((folder / name).is_file() for name in names):

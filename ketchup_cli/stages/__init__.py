@@ -26,6 +26,8 @@ class Role:
     """Whether this spec cannot do without it."""
     used: Callable[[Any], bool] = lambda _spec: True
     """Whether this spec looks at it at all."""
+    local: bool = False
+    """Whether only this machine is looked at, never a hub."""
 
 
 @final
@@ -79,6 +81,10 @@ def _distill_uses_pseudo_targets(spec: specs.DistillSpec) -> bool:
 
 def _distill_uses_extra(spec: specs.DistillSpec) -> bool:
     return any(term.prefixes == "extra" for term in _objective_terms(spec))
+
+
+def _scores_with_encoder(spec: specs.ScoreSpec) -> bool:
+    return "bertscore" in spec.metrics
 
 
 _CORPUS = Role(name="corpus", kind="corpus")
@@ -236,7 +242,17 @@ STAGES: Mapping[str, Stage] = {
             kind="scores",
             version=1,
             spec=specs.ScoreSpec,
-            roles=(Role(name="generations", kind="generations"), _CORPUS),
+            roles=(
+                Role(name="generations", kind="generations"),
+                _CORPUS,
+                Role(
+                    name="encoder",
+                    kind="model",
+                    needed=_scores_with_encoder,
+                    used=_scores_with_encoder,
+                    local=True,
+                ),
+            ),
             output_role="scores",
         ),
         Stage(

@@ -22,6 +22,7 @@ from ketchup_cli.scoring.measurement import LEVEL
 from ketchup_cli.scoring.settings import Frequencies, RougeSettings
 from ketchup_cli.spec import unknown
 from ketchup_cli.specs import ScoreSpec
+from ketchup_cli.stages.similarity import learned
 from ketchup_cli.store import manifest
 from ketchup_cli.store.build import Build
 from ketchup_cli.store.find import Input
@@ -49,7 +50,7 @@ def plan(spec: ScoreSpec, inputs: Mapping[str, Input]) -> tuple[tuple[str, str],
         SpecError: a metric or tokenizer nobody knows, or that does not fit the corpus; or
             generations that do not tell their split.
     """
-    scoring.check_names(spec.metrics)
+    scoring.check_names(spec.metrics, known=(*scoring.NAMES, *scoring.LEARNED))
     _check_fit(spec, inputs["corpus"])
     first = _answered(inputs["generations"])
     shown = f"the first {first} examples of " if first else ""
@@ -75,7 +76,8 @@ def run(
     """
     scored = read_scored(inputs["generations"], inputs["corpus"])
     settings = settings_of(spec, inputs["corpus"], scored.items)
-    report = scoring.make_report(spec.metrics, scored.items, settings)
+    extra = learned(spec, inputs, scored.items, reporter)
+    report = scoring.make_report(spec.metrics, scored.items, settings, extra=extra)
     build.write_json("scores.json", msgspec.to_builtins(report.scores))
     build.write_rows("items.jsonl", report.items)
     warnings = (*report.warnings, *_sample_warning(spec, scored.generations))

@@ -5,6 +5,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from encoders import make_encoder_folder
 
 from ketchup_cli.errors import DataError, SpecError
 from ketchup_cli.records import Example, Generation, ItemScores, Score
@@ -14,7 +15,7 @@ from ketchup_cli.spec import to_table
 from ketchup_cli.specs import ScoreSpec
 from ketchup_cli.stages import STAGES, score
 from ketchup_cli.store.build import begin
-from ketchup_cli.store.find import Artifact, Input, as_input
+from ketchup_cli.store.find import Artifact, Input, as_input, folder_input
 from ketchup_cli.store.layout import Store
 
 EXAMPLES = [
@@ -254,3 +255,29 @@ def test_where_only_the_first_examples_were_answered_only_those_are_scored(tmp_p
     artifact = build_scores(tmp_path, inputs)
 
     assert artifact.manifest.summary["examples"] == 2
+
+
+def test_bertscore_comes_from_a_local_encoder_with_its_digest_in_the_signature(
+    tmp_path: Path,
+) -> None:
+    folder = make_encoder_folder(tmp_path / "encoder")
+    encoder = folder_input(folder, "encoder", kind="model")
+    inputs = {**make_inputs(tmp_path), "encoder": encoder}
+    spec = ScoreSpec(metrics=("bertscore", "exact"), resamples=100, device="cpu")
+
+    artifact = build_scores(tmp_path, inputs, spec)
+
+    scores = msgspec.json.decode((artifact.path / "scores.json").read_bytes(), type=list[Score])
+    assert [one.metric for one in scores] == ["bertscore", "exact"]
+    assert f"|encoder:{encoder.digest.removeprefix('sha256:')[:16]}|" in scores[0].signature
+    assert set(scores[0].details) == {"precision", "recall"}
+    lines = (artifact.path / "items.jsonl").read_bytes().splitlines()
+    items = [msgspec.json.decode(line, type=ItemScores) for line in lines]
+    # the first text is one of its references, the last is empty
+    assert items[0].values["bertscore"] == pytest.approx(100.0, abs=1e-4)
+    assert items[2].values["bertscore"] == 0.0
+
+
+def test_a_metric_whose_checkpoints_are_pickled_is_refused_with_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(SpecError, match="`comet` cannot be computed here: its checkpoints are"):
+        score.plan(ScoreSpec(metrics=("comet",)), make_inputs(tmp_path))
