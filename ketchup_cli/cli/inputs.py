@@ -164,7 +164,7 @@ class Place:
 def _refuse_hub(text: str, role: Role) -> None:
     if role.local:
         raise NotFound(
-            f"no folder `{text}`, and a {role.name} is never fetched",
+            f"no folder `{text}`, and the {role.name} is never fetched",
             hint="name a local folder with config.json, model.safetensors and tokenizer.json",
         )
 

@@ -141,6 +141,13 @@ def test_what_a_needed_role_lacks_says_which_stage_makes_it(folder):
     assert caught.value.hint == "make it with `ketchup corpus`, or see `ketchup ls`"
 
 
+def test_an_encoder_is_never_fetched_from_the_hub(folder):
+    (encoder,) = (role for role in STAGES["score"].roles if role.name == "encoder")
+
+    with pytest.raises(NotFound, match="no folder `org/name`, and the encoder is never fetched"):
+        place(folder, {}).lookup("org/name", encoder, from_flag=True)
+
+
 def test_a_dry_run_fetches_nothing_from_the_hub(ketchup):
     result = ketchup("shrink", "--teacher", "org/tiny", "--dry-run")
 
