@@ -245,6 +245,11 @@ class HeadAdapter(Adapter):
         places_N = batch.mask_BT.flatten().nonzero()[:, 0]
         return spread(own_NV, places_N, batch.tokens_BT.shape)
 
+    def heads(self, batch: Batch) -> tuple[Tensor, Head, Head]:
+        """Return the states [N, H] at real tokens, the head as it came, and the head with its part."""
+        states_NH, plain = self._source.states(batch)
+        return states_NH, plain, lambda states: self._network(states) + plain(states)
+
     def plain(self) -> AbstractContextManager[None]:
         """Return a context that changes nothing: the model never knew its part."""
         return nullcontext()

@@ -8,8 +8,9 @@ are. Under `alternate` D_s moves the student alone and D_t the part alone; under
 both. No text is sampled: y is the reference.
 
 What nothing holds walks to the student: with c = 0 the part closes the divergence by itself and
-nobody learns. Such a setting is refused, and the loss of the teacher on the references is logged:
-beside a live teacher on dev, with its drift; from a cache of states on the batches alone.
+nobody learns. Such a setting is refused, and drift and loss of the teacher are logged: those of a
+live teacher on dev; from a cache of states, which knows no other rows, the drift on rows it was made
+of and the loss on the batches.
 
 Source: Rao et al. 2024, arXiv 2409.12512, for the idea: modules inside the teacher, trained online
 with the student, without the student's own text. Reconstructed: module, both losses, both couplings

@@ -123,7 +123,9 @@ def run(
         reporter.note("warning", warning)
     rows = _rows(spec, terms, inputs, student=student, reporter=reporter)
     teachers, live = _teachers(spec, speakers, inputs, student=student, rows=rows)
-    learner = give_part(terms, teachers, live, seed=spec.seed, reporter=reporter)
+    learner = give_part(
+        terms, teachers, live, rows=rows.get("data", ()), seed=spec.seed, reporter=reporter
+    )
     probe = _probe(live, learner, student, tokens_per_batch=spec.tokens_per_batch)
     sizes = sizes_of(student, None if live is None else live.policy)
     parts = parts_of(terms, sizes, seed=spec.seed, device=student.device)

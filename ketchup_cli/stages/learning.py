@@ -36,6 +36,8 @@ class Learner:
     part: TeacherPart
     adapter: Adapter
     teachers: Mapping[Prefixes, Teacher]
+    kept: tuple[Row, ...] | None = None
+    """Rows whose states a cache keeps, where the part learns behind one: it knows no others."""
 
     @property
     def extra(self) -> Extra:
@@ -49,13 +51,17 @@ class Learner:
 
         `kl_probe` is KL(teacher as it came || student) per token, `teacher_drift` KL(teacher ||
         teacher as it came), `teacher_loss` the teacher's negative log-likelihood of the references
-        (all in nats), `ece` and `teacher_ece` the calibration errors of the likeliest token.
+        (all in nats), `ece` and `teacher_ece` the calibration errors of the likeliest token. Of a
+        teacher behind kept states the drift alone is told, on as many of the rows it knows.
         """
         from ketchup_cli.stages.training import on_tokens
 
         def measure(rows: Sequence[Row]) -> dict[str, float]:
-            sums = _Sums(student, self.adapter, None if live is None else live.policy)
+            sums = _Sums(student, self, None if live is None else live.policy)
             on_tokens(student, rows, sums.visit, tokens_per_batch=tokens_per_batch)
+            if self.kept is not None:
+                known = self.kept[: len(rows)]
+                on_tokens(student, known, sums.visit_kept, tokens_per_batch=tokens_per_batch)
             return sums.figures()
 
         return measure
@@ -72,6 +78,7 @@ def give_part(
     teachers: Mapping[Prefixes, Teacher],
     live: LiveTeacher | None,
     *,
+    rows: Sequence[Row],
     seed: int,
     reporter: Reporter,
 ) -> Learner | None:
@@ -81,12 +88,14 @@ def give_part(
         terms: of the loss.
         teachers: who answers, by whose completions; a cache among them holds last states.
         live: the model, if there is one; it is changed in place.
+        rows: what those terms learn from.
         seed: of the run.
         reporter: told the size.
 
     Raises:
         ModelError: the model has no place for the part.
     """
+    from ketchup_cli.models.cached_teacher import CachedTeacher
     from ketchup_cli.models.trained_teacher import TrainedTeacher
     from ketchup_cli.train.data import derived_seed
 
@@ -101,7 +110,8 @@ def give_part(
         for name, teacher in teachers.items()
     }
     reporter.note("teacher part", _size(adapter, part, live))
-    return Learner(part=part, adapter=adapter, teachers=changed)
+    kept = tuple(rows) if isinstance(teachers[prefixes], CachedTeacher) else None
+    return Learner(part=part, adapter=adapter, teachers=changed, kept=kept)
 
 
 def _adapter(
@@ -132,37 +142,49 @@ def _size(adapter: Adapter, part: TeacherPart, live: LiveTeacher | None) -> str:
 class _Sums:
     """Sums over the tokens of a probe."""
 
-    def __init__(self, student: Policy, adapter: Adapter, teacher: Policy | None) -> None:
-        self._student, self._adapter, self._teacher = student, adapter, teacher
-        self._count = 0
-        self._sums: dict[str, float] = {}
+    def __init__(self, student: Policy, learner: Learner, teacher: Policy | None) -> None:
+        self._student, self._learner, self._teacher = student, learner, teacher
+        self._sums: dict[str, tuple[float, int]] = {}
         self._bins: dict[str, Tensor] = {}
 
     def visit(self, batch: Batch, places_N: Tensor) -> float:
         """Add the tokens of a batch."""
+        from ketchup_cli import functional as F
         from ketchup_cli.stages.training import chunks
 
         tokens_N = batch.tokens_BT.flatten()[places_N]
         ours_NH = self._student.hidden(batch).flatten(0, 1)[places_N]
-        self._count += len(tokens_N)
         for part in chunks(len(places_N)):
             self._calibrate("ece", self._student.head(ours_NH[part]), tokens_N[part])
         if self._teacher is None:
             return 0.0
-        own_NV = self._adapter.logits(batch).flatten(0, 1)[places_N]
-        with self._adapter.plain():
+        # a part behind kept states knows no other rows than those
+        live = self._learner.kept is None
+        own_NV = self._learner.adapter.logits(batch).flatten(0, 1)[places_N] if live else None
+        with self._learner.adapter.plain():
             theirs_NH = self._teacher.hidden(batch).flatten(0, 1)[places_N]
             for part in chunks(len(places_N)):
                 plain_NV = self._teacher.head(theirs_NH[part])
-                self._compare(own_NV[part], plain_NV, self._student.head(ours_NH[part]))
-                self._judge(own_NV[part], tokens_N[part])
+                ours_NV = self._student.head(ours_NH[part])
+                self._add("kl_probe", F.kl(plain_NV[None], ours_NV[None]))
+                if own_NV is not None:
+                    self._add("teacher_drift", F.kl(own_NV[part][None], plain_NV[None]))
+                    self._judge(own_NV[part], tokens_N[part])
         return 0.0
 
-    def _compare(self, own_NV: Tensor, plain_NV: Tensor, student_NV: Tensor) -> None:
+    def visit_kept(self, batch: Batch, places_N: Tensor) -> float:
+        """Add how far the head with its part is from the head as it came, at kept states."""
         from ketchup_cli import functional as F
+        from ketchup_cli.models.adapters import HeadAdapter
+        from ketchup_cli.stages.training import chunks
 
-        self._add("kl_probe", F.kl(plain_NV[None], student_NV[None]))
-        self._add("teacher_drift", F.kl(own_NV[None], plain_NV[None]))
+        adapter = self._learner.adapter
+        assert isinstance(adapter, HeadAdapter)
+        states_NH, plain, own = adapter.heads(batch)
+        for part in chunks(len(places_N)):
+            own_NV, plain_NV = own(states_NH[part]), plain(states_NH[part])
+            self._add("teacher_drift", F.kl(own_NV[None], plain_NV[None]))
+        return 0.0
 
     def _judge(self, own_NV: Tensor, tokens_N: Tensor) -> None:
         from ketchup_cli import functional as F
@@ -171,7 +193,8 @@ class _Sums:
         self._calibrate("teacher_ece", own_NV, tokens_N)
 
     def _add(self, name: str, values_1N: Tensor) -> None:
-        self._sums[name] = self._sums.get(name, 0.0) + float(values_1N.sum())
+        total, count = self._sums.get(name, (0.0, 0))
+        self._sums[name] = (total + float(values_1N.sum()), count + values_1N.numel())
 
     def _calibrate(self, name: str, logits_NV: Tensor, tokens_N: Tensor) -> None:
         from ketchup_cli import functional as F
@@ -183,5 +206,5 @@ class _Sums:
         """Return the means, and the calibration errors."""
         from ketchup_cli import functional as F
 
-        means = {name: total / max(1, self._count) for name, total in self._sums.items()}
+        means = {name: total / count for name, (total, count) in self._sums.items()}
         return means | {name: float(F.calibration_error(bins)) for name, bins in self._bins.items()}

@@ -10,6 +10,7 @@ from ketchup_cli import objectives
 from ketchup_cli.errors import MismatchError, ModelError, SpecError
 from ketchup_cli.models import adapters
 from ketchup_cli.models.load import load_policy
+from ketchup_cli.specs import ValidationSpec
 from ketchup_cli.stages.teaching import choose
 from ketchup_cli.stages.training import PARTS
 from ketchup_cli.store.artifact import Artifact, Input
@@ -115,6 +116,37 @@ def test_kept_states_train_a_head_adapter_as_the_live_teacher_does(
     assert "ece" in figures(cached)[0]
 
 
+def test_kept_states_tell_the_drift_a_live_teacher_would_on_the_same_rows(
+    folder: Path, inputs: dict[str, Input], states: Input
+) -> None:
+    # the rows of the cache are those of train, so the live teacher is asked about these too
+    judged = ValidationSpec(metric="loss", every=2, examples=6, probe=4, split="train")
+    own = {role: item for role, item in inputs.items() if role != "teacher"} | {"cache": states}
+    spec = distilling.make_spec(HEAD, validation=judged)
+
+    cached = figures(distilling.run(folder, spec, own, "drift cached"))
+    live = figures(distilling.run(folder, spec, inputs, "drift live"))
+
+    drifts = [line["teacher_drift"] for line in cached]
+    assert drifts[0] == pytest.approx(0.0, abs=1e-6)
+    assert drifts[-1] > 1e-6
+    # states are kept in half precision unless told otherwise
+    assert drifts == pytest.approx([line["teacher_drift"] for line in live], rel=0.02, abs=1e-7)
+    assert "teacher_loss" not in cached[0]
+
+
+def test_where_a_live_teacher_speaks_beside_kept_states_both_are_measured_on_what_they_know(
+    folder: Path, inputs: dict[str, Input], states: Input
+) -> None:
+    spec = distilling.make_spec(HEAD, {"name": "kl", "prefixes": "student"})
+
+    lines = figures(distilling.run(folder, spec, inputs | {"cache": states}, "both"))
+
+    assert lines[-1]["teacher_drift"] > 1e-6
+    assert lines[-1]["kl_probe"] > 0
+    assert "teacher_loss" not in lines[-1]
+
+
 def chosen(inputs: dict[str, Input], *tables: dict[str, Any], **changes: Any) -> Any:
     spec = distilling.make_spec(*tables, **changes)
     return choose(spec, objectives.terms(tables), inputs)["data"]
@@ -170,6 +202,7 @@ def test_the_share_of_the_teacher_that_learns_is_told(inputs: dict[str, Input]) 
         objectives.terms([{"name": "okd", "rank": 2}]),
         {"data": teacher},
         teacher,
+        rows=(),
         seed=0,
         reporter=reporter,
     )
