@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         rms_normalise,
         root_mean_square,
         step_mean,
+        whiten,
     )
     from ketchup_cli.functional.agreement import PairDistances, pair_distances, same_choice
     from ketchup_cli.functional.calibration import (
@@ -239,6 +240,7 @@ __all__ = [
     "transport_loss",
     "transport_plan",
     "tvd",
+    "whiten",
     "zero_padding",
 ]
 

@@ -10,6 +10,9 @@ from torch import Tensor
 from ketchup_cli.functional.checks import at_least_float32, check_shapes
 from ketchup_cli.functional.masking import lengths, masked_mean, zero_padding
 
+_WHITENING_EPSILON = 1e-8
+"""What the released code adds to a variance."""
+
 
 def batch_mean(w_BT: Tensor, mask_BT: Tensor) -> Tensor:
     """Return the mean weight of the batch, as a baseline.
@@ -152,6 +155,31 @@ def rms_normalise(w_BT: Tensor, mask_BT: Tensor) -> Tensor:
         ShapeError: shapes differ.
     """
     return zero_padding(w_BT, mask_BT) / root_mean_square(w_BT, mask_BT)
+
+
+def whiten(w_BT: Tensor, mask_BT: Tensor) -> Tensor:
+    """Return the weights of real tokens with mean 0 and variance 1.
+
+        (w - mean(w)) / sqrt(var(w) + 1e-8);   weights that are all alike become 0
+
+    A sample is part of the mean that is taken off, and the scale follows the batch: neither leaves
+    the expected gradient as it is.
+
+    Args:
+        w_BT: [B, T] weights.
+        mask_BT: [B, T] non-zero on completion tokens, 0 on padding.
+
+    Returns:
+        [B, T], 0 on padding.
+
+    Raises:
+        ShapeError: shapes differ.
+
+    Source: the released code of Gu et al. 2024, arXiv 2306.08543. Differs: padding has no part in
+    mean and variance.
+    """
+    off_BT = zero_padding(w_BT - masked_mean(w_BT, mask_BT), mask_BT)
+    return off_BT / (masked_mean(off_BT.square(), mask_BT) + _WHITENING_EPSILON).sqrt()
 
 
 def clip(w_BT: Tensor, limit: float) -> Tensor:

@@ -9,8 +9,9 @@ either end: close to one, b is little but a factor on the loss, and the end itse
 continuous weights arrive there. Sampling is not differentiated.
 
 Source: Agarwal et al. 2023, arXiv 2306.13649. Differs: both kinds of completions stand in every
-update, each with its share of the loss; the mean runs over the tokens of an update, not first over
-those of a completion, so a long completion weighs more. The continuous weights are not the paper's.
+update, each with its share of the loss; the mean runs over the tokens of an update, so a long
+completion weighs more, unless `reduction = completion` takes it first over those of a completion, as
+the paper's formula does. The continuous weights are not the paper's.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from typing import Any, ClassVar, Literal, final
 
 from ketchup_cli import functional as F
 from ketchup_cli.objectives.base import LIVE_SAMPLES, Objective, check_range, compare
-from ketchup_cli.signals import Inputs, Needs, Prefixes, TokenLoss
+from ketchup_cli.signals import Inputs, Needs, Prefixes, SequenceLoss, TokenLoss
 
 
 @final
@@ -38,6 +39,8 @@ class Gkd(Objective):
     """Weights of the two halves: the paper's, or those that reach both ends without a jump."""
     temperature: float = 1.0
     """Both sets of logits are divided by it; the loss is not multiplied by its square."""
+    reduction: Literal["token", "completion"] = "token"
+    """Mean over all tokens, or over completions of the mean over their tokens."""
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"default": LIVE_SAMPLES}
 
@@ -68,8 +71,11 @@ class Gkd(Objective):
         """Return the share of data and that of the student's completions."""
         return {"data": 1 - self.student_share, "student": self.student_share}
 
-    def __call__(self, inputs: Inputs) -> TokenLoss:
-        """Return the divergence of every step."""
+    def __call__(self, inputs: Inputs) -> TokenLoss | SequenceLoss:
+        """Return the divergence of every step, or its mean over every completion."""
         measure = partial(F.generalised_js, beta=self.beta, weighting=self.mixture)
         (jsd_BT,) = compare(inputs, measure, temperature=self.temperature)
-        return TokenLoss(loss_BT=jsd_BT, metrics={"jsd": jsd_BT.detach()})
+        metrics = {"jsd": jsd_BT.detach()}
+        if self.reduction == "completion":
+            return SequenceLoss(loss_B=F.row_means(jsd_BT, inputs.batch.mask_BT), metrics=metrics)
+        return TokenLoss(loss_BT=jsd_BT, metrics=metrics)

@@ -14,8 +14,9 @@ no discount and the student's own samples the expected gradient is exactly that 
 
 Source: Gu et al. 2024, arXiv 2306.08543. Differs: R_{t+1} is divided by its T - t terms, where the
 paper prints T - t - 1; rewards are those of the student as it is, not as it was when it sampled. The
-paper's term on plain text is a mix with `nll`. Of the released code, its discount (0.95) and its
-single-step part without w_t can be set; its whitening of returns is not offered.
+paper's term on plain text is a mix with `nll`. Of the released code, its discount (0.95), its
+single-step part without w_t and its whitening of returns over the batch can be set; it whitens with
+the padding and with the reward of the step itself in the return, which is not done here.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ class MiniLlm(Objective):
     """Sequence-level reverse KL as a single-step part and a long part.
 
     Metrics: `reward` r_t; `return`, its sum over a completion, minus an estimate of the divergence;
-    `future`, the weight R_{t+1} of the long part; `reverse_kl` of the single-step part; `ratio`
+    `future`, the R_{t+1} of the long part, not whitened; `reverse_kl` of the single-step part; `ratio`
     rho_t; `entropy`.
     """
 
@@ -51,6 +52,9 @@ class MiniLlm(Objective):
     """normalised divides what follows by the number of its tokens; summed does not."""
     discount: float = 1.0
     """A token further off counts that much less, 0 to 1; 1 is the paper's."""
+    returns: Literal["plain", "whitened"] = "plain"
+    """whitened gives what follows mean 0 and variance 1 over the tokens of a batch, like the released
+    code; the paper does not."""
     epsilon: float = 0.2
     """How far the ratio may move before it earns no more, 0 to 1; 0 clips nothing."""
 
@@ -109,9 +113,11 @@ class MiniLlm(Objective):
             metrics["reverse_kl"] = single_BT.detach()
             parts.append(single_BT * ratio_BT if self.single == "weighted" else single_BT)
         if self.part != "single":
-            metrics["future"] = self._future(reward_BT, batch.mask_BT)
+            weight_BT = metrics["future"] = self._future(reward_BT, batch.mask_BT)
+            if self.returns == "whitened":
+                weight_BT = F.whiten(weight_BT, batch.mask_BT)
             parts.append(
-                F.clipped_surrogate(logp_BT, behaviour_BT, metrics["future"], epsilon=self.epsilon)
+                F.clipped_surrogate(logp_BT, behaviour_BT, weight_BT, epsilon=self.epsilon)
             )
         return TokenLoss(loss_BT=sum(parts[1:], start=parts[0]), metrics=metrics)
 

@@ -173,3 +173,24 @@ def test_all_tokens_are_the_whole_reverse_kl(k):
 
     found_BT = F.likeliest_reverse_kl(p_BTV, q_BTV, k=k)
     torch.testing.assert_close(found_BT, F.reverse_kl(p_BTV, q_BTV))
+
+
+def test_whitened_weights_are_those_of_a_slow_loop():
+    w_BT = weights()
+    cells = zip(w_BT.flatten().tolist(), MASK_BT.flatten().tolist(), strict=True)
+    real = [w for w, mask in cells if mask]
+    mean = sum(real) / len(real)
+    deviation = math.sqrt(sum((w - mean) ** 2 for w in real) / len(real) + 1e-8)
+
+    expected_BT = torch.where(MASK_BT.bool(), (w_BT - mean) / deviation, 0.0)
+    torch.testing.assert_close(F.whiten(w_BT, MASK_BT), expected_BT)
+
+
+def test_weights_of_one_and_three_are_whitened_to_minus_one_and_one():
+    w_BT, mask_BT = torch.tensor([[1.0, 3.0, 77.0]]), torch.tensor([[1, 1, 0]])
+
+    assert F.whiten(w_BT, mask_BT)[0].tolist() == pytest.approx([-1.0, 1.0, 0.0])
+
+
+def test_weights_that_are_all_alike_are_whitened_to_nothing():
+    assert F.whiten(torch.full((2, 3), 4.0), torch.ones(2, 3)).abs().max() == 0

@@ -55,3 +55,22 @@ def test_only_reverse_kl_takes_all_of_the_teacher_s_logits(beta, detail):
 def test_a_share_above_one_is_refused():
     with pytest.raises(SpecError, match=r"`student_share` is 1\.5"):
         Gkd(student_share=1.5)
+
+
+def test_a_mean_per_completion_weighs_a_long_one_no_more_than_a_short_one():
+    by_token, by_completion = Gkd(), Gkd(reduction="completion")
+    inputs = seen_by(by_token)
+    mask_BT = inputs.batch.mask_BT
+    jsd_BT = by_token(inputs).loss_BT.detach()
+
+    loss = by_completion(inputs)
+
+    slow = [
+        sum(jsd_BT[b, t].item() for t in range(mask_BT.shape[1]) if mask_BT[b, t])
+        / float(mask_BT[b].sum())
+        for b in range(len(mask_BT))
+    ]
+    assert len(set(mask_BT.sum(dim=1).tolist())) > 1
+    assert loss.loss_B.tolist() == pytest.approx(slow)
+    assert F.reduce(loss, mask_BT).item() == pytest.approx(sum(slow) / len(slow))
+    assert F.reduce(by_token(inputs), mask_BT).item() != pytest.approx(sum(slow) / len(slow))

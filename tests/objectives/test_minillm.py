@@ -196,3 +196,30 @@ def test_a_behaviour_that_was_not_brought_is_named():
 def test_a_number_outside_its_range_is_refused(field):
     with pytest.raises(SpecError, match=f"`{field}` is 1.5"):
         MiniLlm(**{field: 1.5})
+
+
+def test_whitening_shifts_and_scales_what_follows_and_nothing_else():
+    plain, whitened = MiniLlm(part="long"), MiniLlm(part="long", returns="whitened")
+    inputs = make_inputs(needs=MiniLlm().needs)
+    batch, logp_BT = inputs.batch, inputs.student.logp_taken_BT
+
+    loss = whitened(inputs)
+
+    future_BT = plain(inputs).metrics["future"]
+    expected_BT = F.clipped_surrogate(
+        logp_BT, batch.behaviour_logp_BT, F.whiten(future_BT, batch.mask_BT), epsilon=0.2
+    )
+    real_BT = batch.mask_BT.bool()
+    torch.testing.assert_close(loss.loss_BT[real_BT], expected_BT[real_BT])
+    torch.testing.assert_close(loss.metrics["future"], future_BT)
+    assert not torch.allclose(loss.loss_BT[real_BT], plain(inputs).loss_BT[real_BT])
+
+
+def test_whitening_leaves_the_single_step_part_alone():
+    inputs = make_inputs(needs=MiniLlm().needs)
+
+    one, other = (
+        MiniLlm(part="single", returns=returns)(inputs).loss_BT for returns in ("plain", "whitened")
+    )
+
+    assert torch.equal(one, other)
