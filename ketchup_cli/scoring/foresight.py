@@ -25,9 +25,9 @@ MEANS = {
     "brier": "brier",
     "right": "token-accuracy",
     "same_choice": "top1-agreement",
-    "kl": "teacher-kl",
-    "reverse_kl": "teacher-reverse-kl",
-    "tvd": "teacher-tvd",
+    "kl": "kl",
+    "reverse_kl": "reverse-kl",
+    "tvd": "tvd",
 }
 """Figures that are means over tokens: name of the number of a token, name of the metric."""
 

@@ -33,11 +33,14 @@ if TYPE_CHECKING:
 
 UNITS: Mapping[str, Unit] = {
     "nll": "nats",
-    "teacher-kl": "nats",
-    "teacher-reverse-kl": "nats",
+    "kl": "nats",
+    "reverse-kl": "nats",
     "perplexity": "ratio",
 }
 """Units of the metrics that are no share."""
+
+
+_BESIDE_A_TEACHER = ("top1-agreement", "kl", "reverse-kl", "tvd")
 
 
 def plan(spec: CalibrationSpec, inputs: Mapping[str, Input]) -> tuple[tuple[str, str], ...]:
@@ -120,7 +123,10 @@ def run(
     build.write_rows("items.jsonl", _items(encoded.rows, measured))
     build.write_json("calibration.json", _table(spec, tokens, edges_K, buckets))
     _tell(scores, buckets, reporter)
+    values = {score.metric: score.value for score in scores}
     return {
+        "note": f"nll {values['nll']:.4f}, ece {values['ece']:.4f},"
+        f" {len(encoded.rows):,} examples of {spec.split}",
         "split": spec.split,
         "examples": len(encoded.rows),
         "tokens": len(tokens.item_N),
@@ -238,7 +244,7 @@ class _Signature:
     def __call__(self, metric: str) -> str:
         name, _, bucket = metric.rstrip("]").partition("[")
         own = self._bins if name == "ece" else ""
-        if name.startswith(("teacher-", "top1-")):
+        if name in _BESIDE_A_TEACHER:
             own = self._teacher
         counted = f"|counts:{self._counted}|seen:{bucket}" if bucket else ""
         return f"{name}{own}{self._common}{counted}|v:{__version__}"
@@ -285,14 +291,16 @@ def _table(
 
 
 def _tell(scores: Sequence[Score], buckets: Sequence[Bucket], reporter: Reporter) -> None:
-    """Say every figure over all tokens with its signature, and a line a bucket."""
+    """Say every figure over all tokens, a line a bucket, and the signature that says most."""
     for score in scores:
         if "[" not in score.metric:
-            reporter.note(score.metric, f"{told(score)}   {score.signature}")
+            reporter.note(score.metric, told(score))
     for bucket in buckets:
         own = [score for score in scores if score.metric.endswith(f"[{bucket.name}]")]
         words = [f"{score.metric.partition('[')[0]} {told(score)}" for score in own]
         reporter.note(f"seen {bucket.name}", ", ".join(words) or "no such token")
+    (error,) = (score for score in scores if score.metric == "ece")
+    reporter.note("signature", error.signature)
 
 
 def told(score: Score) -> str:

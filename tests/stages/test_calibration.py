@@ -64,7 +64,7 @@ def test_every_figure_has_an_interval_a_signature_and_a_unit(live: Artifact) -> 
     overall = {name: score for name, score in scores.items() if "[" not in name}
     assert list(overall) == [
         *("nll", "perplexity", "brier", "ece", "token-accuracy"),
-        *("top1-agreement", "teacher-kl", "teacher-reverse-kl", "teacher-tvd"),
+        *("top1-agreement", "kl", "reverse-kl", "tvd"),
     ]
     for name, score in overall.items():
         assert score.interval is not None
@@ -73,8 +73,8 @@ def test_every_figure_has_an_interval_a_signature_and_a_unit(live: Artifact) -> 
     assert {name: score.unit for name, score in overall.items() if score.unit != "share"} == {
         "nll": "nats",
         "perplexity": "ratio",
-        "teacher-kl": "nats",
-        "teacher-reverse-kl": "nats",
+        "kl": "nats",
+        "reverse-kl": "nats",
     }
 
 
@@ -95,7 +95,7 @@ def test_signatures_say_what_was_binned_counted_and_compared(live: Artifact) -> 
 
     assert "|bins:15,width|conf:largest|" in scores["ece"].signature
     assert "|tokens:first-reference+end|prefixes:reference|mean:tokens|" in scores["nll"].signature
-    assert "|teacher:live|" in scores["teacher-kl"].signature
+    assert "|teacher:live|" in scores["kl"].signature
     assert "|counts:references of train of corpus " in scores["nll[20+]"].signature
     assert "|seen:20+|" in scores["nll[20+]"].signature
     assert "teacher:" not in scores["brier"].signature
@@ -128,7 +128,7 @@ def test_every_example_has_its_own_means(live: Artifact, inputs: dict[str, Input
     examples = corpora.read_split(inputs["corpus"].path, "dev")
     assert [item.id for item in items] == [example.id for example in examples]
     assert "ece" not in items[0].values
-    assert items[0].values["teacher-kl"] > 0
+    assert items[0].values["kl"] > 0
 
 
 def test_the_same_inputs_give_the_same_bytes(
@@ -150,6 +150,7 @@ def test_a_model_without_a_teacher_is_measured_by_itself(
     assert list(scores_of(artifact)) == ["nll", "perplexity", "brier", "ece", "token-accuracy"]
     assert artifact.manifest.summary["examples"] == 3
     assert artifact.manifest.summary["teacher"] == "none"
+    assert artifact.manifest.summary["note"].endswith("3 examples of dev")
 
 
 def test_a_cache_of_the_split_speaks_for_the_teacher(
@@ -164,9 +165,9 @@ def test_a_cache_of_the_split_speaks_for_the_teacher(
 
     cached, exact = scores_of(artifact), scores_of(live)
     assert cached["top1-agreement"].value == exact["top1-agreement"].value
-    assert 0 < cached["teacher-kl"].value <= exact["teacher-kl"].value + 1e-6
-    assert "teacher-reverse-kl" not in cached
-    assert "|teacher:top:8,float32,tail:bucket|" in cached["teacher-kl"].signature
+    assert 0 < cached["kl"].value <= exact["kl"].value + 1e-6
+    assert "reverse-kl" not in cached
+    assert "|teacher:top:8,float32,tail:bucket|" in cached["kl"].signature
 
 
 def test_a_cache_of_another_split_is_refused_where_it_is_asked_for(
@@ -219,6 +220,7 @@ def test_figures_are_told_with_a_line_a_bucket(folder: Path, inputs: dict[str, I
     )
 
     notes = dict(reporter.notes)
-    assert "   ece|bins:15,width|" in notes["ece"]
+    assert notes["ece"].count("[") == 1
+    assert notes["signature"].startswith("ece|bins:15,width|")
     assert notes["seen 5-99999"].startswith("nll ")
     assert notes["seen 100000+"] == "no such token"
