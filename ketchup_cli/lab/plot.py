@@ -59,9 +59,9 @@ def svg(lines: Sequence[Line], *, caption: Sequence[str] = ()) -> bytes:
                 axis.set_xticks(list(ticks), labels=list(ticks.values()))
                 axis.minorticks_off()
         handles, labels = axes[0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False)
+        figure.legend(handles, labels, loc="outside upper center", ncols=4, frameon=False)
         if caption:
-            # a label of the whole figure: the layout makes room for it, above the legend
+            # a label of the whole figure: the layout makes room for it
             figure.supxlabel("\n".join(caption), fontsize=CAPTION_POINTS, x=0.01, ha="left")
         buffer = io.BytesIO()
         figure.savefig(buffer, format="svg", metadata={"Date": None})

@@ -85,8 +85,8 @@ def legend(found: Sequence[Line], *, groups: int) -> tuple[str, ...]:
         " of the reference's mean",
         "both are estimates without bias, so a cosine may pass 1; `-`: a mean, the reference's or its"
         " own, is lost in the noise",
-        f"[low, high]: {LEVEL:.0%} jackknife intervals over {groups} groups of batches; they say"
-        " nothing of other prompts or students",
+        f"[low, high], upright lines: {LEVEL:.0%} jackknife intervals over {groups} groups of batches;"
+        " they say nothing of other prompts or students",
     )
 
 
