@@ -7,7 +7,8 @@
 Where the student is flatter than the teacher the reverse divergence counts w times, which sharpens;
 where it is sharper, the forward one, which spreads. No gradient crosses from one model's loss to
 the other model. The teacher is trained whole, or through a small part of it. Calibration is told
-for both models as `ece` and `teacher_ece` of the first, the last and the kept validation.
+for both models as `ece` and `teacher_ece` of the first, the last and the kept validation; `ketchup
+score --calibration` tells it by the frequency of tokens.
 
 Source: Amara et al. 2022, arXiv 2212.12965, for image classifiers: both divergences weighed sample
 by sample by the gap of the entropies, the reverse divergence as a regulariser of the teacher.
