@@ -13,7 +13,7 @@ import textwrap
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
 
 import msgspec
 
@@ -111,13 +111,29 @@ def resolve(kind: type[AnySpec], table: Mapping[str, Any], *, owner: str) -> Any
         raise SpecError(f"{owner}: {_lower_first(str(error))}", hint=hint) from None
 
 
-def _check_nested(kind: type[Spec], table: Mapping[str, Any], *, owner: str, hint: str) -> None:
+def _check_nested(
+    kind: type[Spec], table: Mapping[str, Any], *, owner: str, hint: str, prefix: str = ""
+) -> None:
     by_name = {field.name: field for field in msgspec.structs.fields(kind)}
     check_keys(table, by_name, owner=owner, hint=hint)
     for key, value in table.items():
         inner = by_name[key].type
+        _check_choice(inner, value, key=f"{prefix}{key}", hint=hint)
         if isinstance(value, Mapping) and isinstance(inner, type) and issubclass(inner, Spec):
-            _check_nested(inner, value, owner=f"{owner}.{key}", hint=hint)
+            _check_nested(inner, value, owner=f"{owner}.{key}", hint=hint, prefix=f"{prefix}{key}.")
+
+
+def _check_choice(annotation: Any, value: Any, *, key: str, hint: str) -> None:
+    """Refuse a word that is none of a field's choices, alone or in a list."""
+    if get_origin(annotation) is Annotated:
+        annotation = get_args(annotation)[0]
+    if get_origin(annotation) is tuple and isinstance(value, list | tuple):
+        for item in value:
+            _check_choice(get_args(annotation)[0], item, key=key, hint=hint)
+    elif get_origin(annotation) is Literal and isinstance(value, str):
+        choices = get_args(annotation)
+        if value not in choices:
+            raise unknown(f"a value of `{key}`", value, choices, hint=hint)
 
 
 def _lower_first(text: str) -> str:

@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,25 @@ def test_the_spec_is_complete_whatever_was_said():
 def test_a_value_of_the_wrong_type_is_refused():
     with pytest.raises(SpecError, match="expected `int`"):
         settings("train", "updates=often")
+
+
+@pytest.mark.parametrize(
+    ("stage", "assignment", "message"),
+    [
+        (
+            "new-model",
+            "architecture=bert",
+            "`bert` is not a value of `architecture`; nearest: `bart`",
+        ),
+        ("seqkd", "decoding.method=beem", "`beem` is not a value of `decoding.method`; nearest"),
+        ("lab", 'values=["max", "maks"]', "`maks` is not a value of `values`; nearest: `max`"),
+        ("lab", 'endings=["papers"]', "`papers` is not a value of `endings`; nearest: `paper`"),
+    ],
+    ids=["plain", "nested", "annotated list", "list"],
+)
+def test_a_word_that_is_no_choice_is_refused_with_the_nearest(stage, assignment, message):
+    with pytest.raises(SpecError, match=re.escape(message)):
+        settings(stage, assignment)
 
 
 def test_the_objective_starts_as_ketchup_with_every_field_written_out():
