@@ -77,6 +77,11 @@ def human_count(count: int) -> str:
     return f"{count / 1e6:,.1f} M" if count >= 1e6 else f"{count / 1e3:,.0f} k"
 
 
+def human_figure(value: float) -> str:
+    """Return a figure with four significant digits: `27.91`, `2,310`, `3.2e-07`."""
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+
+
 def how_often(every: int) -> str:
     """Return when validations come, for a plan."""
     return f"every {every} updates" if every else "at the start and at the end"

@@ -6,6 +6,7 @@ from typing import Any
 
 from ketchup_cli.cli.console import human_seconds, table_lines
 from ketchup_cli.cli.describe import short
+from ketchup_cli.reporting import human_figure
 from ketchup_cli.watching.curves import Curve
 from ketchup_cli.watching.follow import Line
 from ketchup_cli.watching.runs import State, Watched
@@ -25,10 +26,8 @@ _TIME_AND_PLACE = frozenset({"event", "update", "seconds", "best_update"})
 
 
 def shown(value: float | None) -> str:
-    """Return a figure with four significant digits, or with commas where it is large."""
-    if value is None:
-        return "not finite"
-    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+    """Return a figure in a few digits."""
+    return "not finite" if value is None else human_figure(value)
 
 
 def table(

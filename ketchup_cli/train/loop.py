@@ -20,7 +20,7 @@ from ketchup_cli import functional as F
 from ketchup_cli.errors import NonFiniteError
 from ketchup_cli.models.policy import Policy
 from ketchup_cli.objectives import Term
-from ketchup_cli.reporting import Progress
+from ketchup_cli.reporting import human_figure
 from ketchup_cli.signals import (
     Batch,
     BatchLoss,
@@ -76,9 +76,12 @@ def train(run: Run) -> Outcome:
             _collect(run, state, streams, collected)
             figures = _learn(run, state, collected)
             state.update += 1
-            _tell(run, state, progress, figures, seconds=time.perf_counter() - began)
+            tokens = _log(run, state, figures, seconds=time.perf_counter() - began)
             if _due(spec.validation.every, state.update) or state.update == spec.updates:
                 _validate(run, state)
+            # after the validation, so that a line never shows the one before
+            progress.status(_status(run, state, figures))
+            progress.advance(tokens=int(tokens))
             if _saves(run, state.update):
                 save(run, state)
     put_best(run, state.watch.best_update)
@@ -275,10 +278,8 @@ def _describe(batch: Batch, tally: Tally) -> None:
         tally.add_mean("finished", torch.tensor(batch.finished), weight=torch.ones(()))
 
 
-def _tell(
-    run: Run, state: State, progress: Progress, figures: Mapping[str, float], *, seconds: float
-) -> None:
-    """Log the update, and show the few figures one watches."""
+def _log(run: Run, state: State, figures: Mapping[str, float], *, seconds: float) -> float:
+    """Log the update, and return the tokens it took."""
     tokens = sum(value for name, value in figures.items() if name.endswith("_tokens"))
     speed = {"tokens_per_s": tokens / max(seconds, 1e-9)}
     turns = run.replay.figures() if run.replay is not None else {}
@@ -286,6 +287,11 @@ def _tell(
     if GAIN in figures:
         state.gains.append(figures[GAIN])
     state.sides.note(figures)
+    return tokens
+
+
+def _status(run: Run, state: State, figures: Mapping[str, float]) -> str:
+    """Return the few figures one watches."""
     shown = [f"loss {figures['loss']:.3f}"] if "loss" in figures else []
     for name, label in ((GAIN, "return"), ("entropy", "entropy"), ("finished", "finished")):
         if name in figures:
@@ -297,8 +303,7 @@ def _tell(
             f"dev {metric} {state.validations[-1][metric]:.2f}"
             f" (best {state.watch.best:.2f} @{state.watch.best_update})"
         )
-    progress.status("  ".join(shown))
-    progress.advance(tokens=int(tokens))
+    return "  ".join(shown)
 
 
 def _validate(run: Run, state: State) -> None:
@@ -321,7 +326,7 @@ def _validate(run: Run, state: State) -> None:
     state.validations.append({"update": state.update, **figures})
     best = {"best_update": state.watch.best_update}
     run.log.write({"event": "validation", "update": state.update, **figures, **best})
-    shown = "  ".join(f"{name} {value:.3f}" for name, value in figures.items())
+    shown = "  ".join(f"{name} {human_figure(value)}" for name, value in figures.items())
     run.reporter.note("validation", f"update {state.update}: {shown}")
     warning = state.sides.judge(state.update, count=run.spec.validation.guard)
     if warning:

@@ -65,5 +65,6 @@ def _line(values: Mapping[str, Any]) -> str:
 
 def _finite(value: Any) -> Any:
     if isinstance(value, float):
-        return round(value, 6) if math.isfinite(value) else None
+        # digits that count, not places: a learning rate or a drift may be 1e-7
+        return float(f"{value:.9g}") if math.isfinite(value) else None
     return value

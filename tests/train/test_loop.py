@@ -1,3 +1,5 @@
+import dataclasses
+import io
 import itertools
 from pathlib import Path
 
@@ -6,14 +8,40 @@ import runs
 import tiny
 import torch
 
+from ketchup_cli.cli.console import Console
 from ketchup_cli.errors import NonFiniteError
 from ketchup_cli.models.policy import Policy
 from ketchup_cli.models.teacher import LiveTeacher
 from ketchup_cli.specs import OptimizerSpec, TrainingSpec, ValidationSpec
 from ketchup_cli.train.loop import train
+from ketchup_cli.train.metrics import read_metrics
 from ketchup_cli.train.run import Run
 
 PLAIN = OptimizerSpec(learning_rate=1e-3, warmup=0, max_norm=0.0)
+
+
+def told(run: Run) -> list[str]:
+    """Train and return the lines a person sees off a terminal."""
+    stream = io.StringIO()
+    train(dataclasses.replace(run, reporter=Console(plain=True, stream=stream)))
+    return stream.getvalue().splitlines()
+
+
+def test_the_last_line_of_progress_shows_the_last_validation(tmp_path: Path) -> None:
+    spec = runs.make_spec(validation=ValidationSpec(metric="bleu", every=3, probe=0))
+    lines = told(runs.make_run(tmp_path, spec=spec, evaluate=runs.planted([1.0, 2.0, 7.5])))
+
+    (last,) = [line for line in lines if line.startswith("training") and "6/6" in line]
+    assert last.endswith("dev bleu 7.50 (best 7.50 @6)")
+
+
+def test_a_small_figure_of_a_validation_keeps_its_digits(tmp_path: Path) -> None:
+    figures = {"loss": 2.0, "teacher_drift": 3.21987e-07}
+    lines = told(runs.make_run(tmp_path, spec=one_update(), evaluate=lambda: figures))
+    logged = read_metrics(tmp_path / "metrics.jsonl")
+
+    assert "teacher_drift 3.22e-07" in lines[-2] + lines[-1]
+    assert next(line["teacher_drift"] for line in logged if "teacher_drift" in line) == 3.21987e-07
 
 
 def one_update(**changes: object) -> TrainingSpec:

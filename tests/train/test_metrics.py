@@ -27,7 +27,7 @@ def test_every_line_is_one_document(path: Path) -> None:
     written(path, 3)
     lines = [json.loads(line) for line in path.read_text().splitlines()]
 
-    assert [line["loss"] for line in lines] == [1.0, 0.5, 0.333333]
+    assert [line["loss"] for line in lines] == [1.0, 0.5, 0.333333333]
     assert all(line["seconds"] >= 0 for line in lines)
 
 
