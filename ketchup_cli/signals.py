@@ -270,6 +270,8 @@ class Offers:
     """Whether it has entries drawn from its distributions, in place of the largest."""
     statistics: bool = True
     """Whether all five statistics are known, and not the log-probabilities of entries alone."""
+    top: int | None = None
+    """How many of the largest logits are kept, where that is what is kept."""
 
 
 @final

@@ -129,7 +129,7 @@ def _check_size(size: int, least: int, *, what: str) -> None:
     if size < least:
         raise SpecError(
             f"`tokenizer.vocabulary` is {size}; the {what} and the special tokens are {least}",
-            hint=f"ketchup new-model --set tokenizer.vocabulary={2 * least}",
+            hint=f"--set tokenizer.vocabulary={2 * least}",
         )
 
 
@@ -151,7 +151,7 @@ def random_model(spec: NewModelSpec, *, vocabulary: int) -> PreTrainedModel:
     if spec.width % spec.heads:
         raise SpecError(
             f"`width` {spec.width} is not a multiple of `heads` {spec.heads}",
-            hint=f"ketchup new-model --set width={spec.heads * (spec.width // spec.heads + 1)}",
+            hint=f"--set width={spec.heads * (spec.width // spec.heads + 1)}",
         )
     config = _CONFIGS[spec.architecture](spec, vocabulary)
     auto = AutoModelForCausalLM if spec.architecture in DECODER_ONLY else AutoModelForSeq2SeqLM

@@ -56,6 +56,7 @@ def cache_offers(meta: CacheMeta) -> Offers:
         gradient=states,
         sampled=layout.keep == "sampled",
         statistics=not layout.partial,
+        top=layout.top if layout.keep == "top" and not layout.partial else None,
     )
 
 

@@ -95,9 +95,10 @@ def check_offers(
     if offers.temperatures is not None and needs.temperature not in offers.temperatures:
         held = ", ".join(str(item) for item in offers.temperatures)
         wanted = ", ".join(str(item) for item in (*offers.temperatures, needs.temperature))
+        top = "" if offers.top is None else f" --set top={offers.top}"
         raise MismatchError(
             f"{teacher} holds temperatures {held}; the objective asks {needs.temperature}",
-            hint=f"ketchup cache-teacher --set 'temperatures=[{wanted}]'",
+            hint=f"ketchup cache-teacher{top} --set 'temperatures=[{wanted}]'",
         )
 
 

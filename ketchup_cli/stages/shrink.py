@@ -87,7 +87,7 @@ def _numbers(wanted: tuple[int, ...] | int, total: int, *, side: str) -> tuple[i
         return tuple(numbers)
     raise SpecError(
         f"`{side}` asks for {json.dumps(wanted)}; the teacher has layers 0 to {total - 1}",
-        hint=f"ketchup shrink --set {side}={min(2, total)}",
+        hint=f"--set {side}={min(2, total)}",
     )
 
 

@@ -121,8 +121,11 @@ def test_encoder_and_decoder_have_the_layers_asked_for(architecture: str) -> Non
 
 
 def test_a_vocabulary_below_the_alphabet_is_refused() -> None:
-    with pytest.raises(SpecError, match=r"`tokenizer.vocabulary` is 64; the bytes"):
+    with pytest.raises(SpecError, match=r"`tokenizer.vocabulary` is 64; the bytes") as caught:
         train_tokenizer(ORDINARY, TokenizerSpec(kind="bpe", vocabulary=64), architecture="gpt2")
+
+    # an addition to what was typed, so that nothing else of it is lost
+    assert (caught.value.hint or "").startswith("--set tokenizer.vocabulary=")
 
 
 def test_no_text_is_refused() -> None:

@@ -249,7 +249,9 @@ def test_a_temperature_not_stored_is_an_error_with_its_remedy(
     assert raised.value.message == (
         "teacher cache `3f9c1b2a` holds temperatures 1.0; the objective asks 2.0"
     )
-    assert raised.value.hint == "ketchup cache-teacher --set 'temperatures=[1.0, 2.0]'"
+    assert raised.value.hint == (
+        "ketchup cache-teacher --set top=6 --set 'temperatures=[1.0, 2.0]'"
+    )
 
 
 def test_another_token_is_noticed(home: Path, policy: Policy, rows: tuple[Row, ...]) -> None:
