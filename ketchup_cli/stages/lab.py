@@ -70,8 +70,7 @@ def run(
     build.write_rows(ROLLOUTS, rollouts.texts)
     batches = rollouts.batches
     moments = _measure(spec, bench, batches, kept=kept, build=build, reporter=reporter)
-    with reporter.progress("timing", total=len(bench.estimators), unit="estimators") as progress:
-        seconds = bench.time_alone(batches[: spec.timed], progress=progress)
+    seconds = _time_alone(bench, batches[: spec.timed], reporter)
     found = lines(bench.estimators, moments)
     of_first = next(iter(moments.values()))
     groups, size = of_first.sums_GP.shape
@@ -111,6 +110,14 @@ def _measure(
     with reporter.progress("measuring", total=len(batches), unit="batches", done=done) as progress:
         bench.measure(batches, moments, kept=kept, progress=progress)
     return moments
+
+
+def _time_alone(bench: Bench, batches: Sequence[Batch], reporter: Reporter) -> dict[str, float]:
+    """Return the seconds of each estimator by itself; nothing where nothing is to be timed."""
+    if not batches:
+        return {}
+    with reporter.progress("timing", total=len(bench.estimators), unit="estimators") as progress:
+        return bench.time_alone(batches, progress=progress)
 
 
 def _prepare(

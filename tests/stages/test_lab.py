@@ -1,3 +1,4 @@
+import io
 import json
 import xml.etree.ElementTree as ET
 from pathlib import Path
@@ -7,6 +8,7 @@ import tiny
 from msgspec import structs
 
 from ketchup_cli import corpora
+from ketchup_cli.cli.console import Console
 from ketchup_cli.errors import DataError, SpecError
 from ketchup_cli.reporting import SilentReporter
 from ketchup_cli.specs import LabSpec
@@ -146,6 +148,17 @@ def test_samples_of_a_killed_run_are_read_and_not_drawn_again(tmp_path: Path) ->
 
     assert len(before) == 8
     assert {path.name: path.stat().st_mtime_ns for path in kept.glob("samples-*")} == before
+
+
+def test_what_is_not_to_be_timed_opens_no_count_of_times(tmp_path: Path) -> None:
+    stream = io.StringIO()
+    given = make_inputs(tmp_path)
+    store = Store.open(tmp_path / "runs")
+    spec = structs.replace(SPEC, k=(1,), timed=0)
+    tiny.run_stage(store, "lab", spec, given, reporter=Console(plain=True, stream=stream))
+
+    assert "measuring" in stream.getvalue()
+    assert "timing" not in stream.getvalue()
 
 
 def test_an_objective_of_any_name_stands_beside_ketchup(tmp_path: Path) -> None:
