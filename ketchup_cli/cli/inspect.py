@@ -1,6 +1,6 @@
 """Commands that look after what is on disk: ls, show, path, lineage, verify."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -55,7 +55,8 @@ def ls(
 ) -> None:
     """List artifacts, or the history of one name.
 
-    Of every name the newest is listed; the older ones are counted in the note.
+    By kind, the oldest first. Of every name the newest is listed; the older ones are counted in
+    the note.
     """
     place = _open(config, store)
     console = Console(plain=json)
@@ -88,12 +89,17 @@ def _newest_rows(place: "Store", console: Console) -> Iterator[Row]:
     def say(error: ArtifactError) -> None:
         console.note("damaged", error.message)
 
-    for artifact in find.artifacts(place, on_error=say):
+    for artifact in _by_age(find.artifacts(place, on_error=say)):
         key = (artifact.kind, artifact.id)
         for name, older in newest.get(key, ()):
             yield name, artifact, older
         if key not in named:
             yield "", artifact, 0
+
+
+def _by_age(found: Iterable["Artifact"]) -> list["Artifact"]:
+    """Return artifacts in the order they are listed in: by kind, the oldest first."""
+    return sorted(found, key=lambda item: (item.kind, item.manifest.created, item.id))
 
 
 def _history_rows(place: "Store", name: str) -> list[Row]:
@@ -263,7 +269,11 @@ def _folders(place: "Store", names: Sequence[str]) -> list[Path]:
 
     if names:
         return [find.find(place, name).path for name in names]
-    return sorted(path for path in place.objects.glob("*/*") if path.is_dir())
+    # one that cannot be read has no date: after the others of its kind
+    readable = [item.path for item in _by_age(find.artifacts(place, on_error=lambda _error: None))]
+    rank = {path: number for number, path in enumerate(readable)}
+    folders = sorted(path for path in place.objects.glob("*/*") if path.is_dir())
+    return sorted(folders, key=lambda path: (path.parent.name, rank.get(path, len(rank))))
 
 
 def _print_report(place: "Store", folder: Path, report: "Report") -> None:

@@ -1,4 +1,5 @@
 import json
+import time
 import tomllib
 from pathlib import Path
 
@@ -176,6 +177,24 @@ def test_verify_passes_an_intact_store(ketchup, corpus):
 
     assert result.code == 0
     assert result.out.startswith("intact   corpus  words@1")
+
+
+def test_verify_and_ls_have_one_order_the_oldest_of_a_kind_first(
+    ketchup, folder: Path, monkeypatch: pytest.MonkeyPatch
+):
+    store, made, clock = Store.open(folder / "runs"), [], time.gmtime
+    for day in range(6):
+        monkeypatch.setattr(time, "gmtime", lambda day=day: clock(1e9 - 86400 * day))
+        recipe = {"kind": "corpus", "version": 1, "spec": {"seed": day}, "inputs": []}
+        with begin(store, **recipe, label="test") as build:
+            build.write_bytes("a", b"a")
+            artifact = build.commit(summary={}, signature="x/1", environment={}, seconds=1.0)
+        made.insert(0, artifact.id[:8])
+    monkeypatch.undo()
+    monkeypatch.chdir(folder)
+
+    assert [row.split()[2] for row in ketchup("ls").out.splitlines()[1:]] == made
+    assert [row.split()[-1] for row in ketchup("verify").out.splitlines()] == made
 
 
 def damage(folder: Path) -> None:
