@@ -14,10 +14,12 @@ from ketchup_cli.cli.console import (
     table_lines,
 )
 from ketchup_cli.cli.project import load_project
-from ketchup_cli.cli.request import SCHEMA_VERSION, Request
+from ketchup_cli.cli.request import SCHEMA_VERSION, Next, Request
 from ketchup_cli.cli.settings import Layer
 
-NEXT = "ketchup distill --objective kl --cache {name}"
+NEXT = Next(
+    commands=("ketchup distill --objective kl --cache {name}",), carried=("corpus", "student")
+)
 """The command that usually follows an import."""
 
 NameArgument = Annotated[

@@ -18,6 +18,7 @@ from ketchup_cli import __version__
 from ketchup_cli.cli.console import Console, human_bytes, human_seconds, print_json, print_result
 from ketchup_cli.cli.describe import note_of, short, signature, size_bytes
 from ketchup_cli.cli.estimate import duration
+from ketchup_cli.cli.following import next_line
 from ketchup_cli.cli.inputs import Place, Resolution, Resolved, file_inputs, resolve_roles
 from ketchup_cli.cli.project import Project, load_project
 from ketchup_cli.cli.request import SCHEMA_VERSION, Request
@@ -46,6 +47,7 @@ class Job:
     request: Request
     stage: Stage
     settings: Settings
+    project: Project
     store: Store
     resolution: Resolution
     id: str
@@ -116,6 +118,7 @@ def prepare(request: Request) -> Job:
         request=request,
         stage=stage,
         settings=settings,
+        project=project,
         store=store,
         resolution=resolution,
         id=key,
@@ -174,8 +177,9 @@ def _show_done(job: Job, artifact: Artifact, console: Reporter) -> None:
             f"this run made other bytes ({short(artifact.other_digest)}) than the run that was"
             f" first ({short(artifact.digest)}); the first are kept",
         )
-    if job.request.next:
-        console.note("next", job.request.next.format(name=job.name or short(artifact.id)))
+    following = next_line(job.request, job.project, name=job.name, id=short(artifact.id))
+    if following:
+        console.note("next", following)
 
 
 def _run(job: Job, module: Any, console: Reporter) -> Artifact | None:

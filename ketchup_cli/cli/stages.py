@@ -2,8 +2,10 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from ketchup_cli.cli import options as o
+from ketchup_cli.cli.following import AFTER
 from ketchup_cli.cli.request import Common, Request
 from ketchup_cli.cli.settings import TEXT_FLAG, Layer
 from ketchup_cli.errors import SpecError
@@ -23,21 +25,6 @@ EXAMPLES: Mapping[str, str] = {
     "score": "ketchup score --generations kl-student-test",
 }
 """A line for each stage that runs as printed in examples/en-nl, once its pipeline has."""
-
-_NEXT: Mapping[str, str] = {
-    "corpus": "ketchup new-model, or ketchup shrink",
-    "new-model": "ketchup train --student {name}",
-    "shrink": "ketchup distill --student {name}",
-    "train": "ketchup generate --model {name}",
-    "cache-teacher": "ketchup distill --objective kl",
-    "seqkd": "ketchup distill --objective nll --pseudo-targets {name}",
-    "distill": "ketchup generate --model {name}",
-    "lab": "ketchup show {name}",
-    "angles": "ketchup distill --objective layer_match",
-    "generate": "ketchup score --generations {name}",
-    "score": "ketchup show {name}",
-    "calibration": "ketchup show {name}",
-}
 
 
 def corpus(
@@ -210,6 +197,8 @@ def distill(
         "corpus": corpus,
         "extra-corpus": extra_corpus,
     }
+    if k is not None and objective is not None:
+        _check_k(objective)
     named = "ketchup" if objective is None and k is not None else objective
     flags = (
         *_layer("--objective" if objective else "--k", _objective(named)),
@@ -318,6 +307,20 @@ def _refuse_roles(roles: Mapping[str, str | None], *, calibration: bool) -> None
             )
 
 
+def _check_k(objective: str) -> None:
+    """Refuse `--k` beside an objective that has no such field."""
+    from dataclasses import fields
+
+    from ketchup_cli import objectives
+
+    kind: Any = objectives.load(objective)
+    if "k" not in {field.name for field in fields(kind)}:
+        raise SpecError(
+            f"`--k` belongs to `ketchup`; `{objective}` has no such field",
+            hint="leave out --k, or take --objective ketchup",
+        )
+
+
 def _objective(name: str | None) -> Table:
     return {} if name is None else {"objective": {"name": name}}
 
@@ -345,6 +348,6 @@ def _run(
             files=files,
             flags=flags,
             preset=preset,
-            next=_NEXT[stage],
+            next=AFTER[stage],
         )
     )

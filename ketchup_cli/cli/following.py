@@ -1,0 +1,63 @@
+"""The line that says what usually comes next, so that it can be typed as printed."""
+
+import shlex
+from collections.abc import Mapping
+
+from ketchup_cli.cli.project import Project
+from ketchup_cli.cli.request import Next, Request
+
+AFTER: Mapping[str, Next] = {
+    "corpus": Next(commands=("ketchup new-model", "ketchup shrink"), role="corpus"),
+    "new-model": Next(commands=("ketchup train --student {name}",), carried=("corpus",)),
+    "shrink": Next(commands=("ketchup distill --student {name}",), carried=("teacher",)),
+    "train": Next(commands=("ketchup generate --model {name}",), carried=("corpus",)),
+    "cache-teacher": Next(
+        commands=("ketchup distill --objective kl",),
+        role="cache",
+        carried=("teacher", "corpus", "pseudo-targets"),
+    ),
+    "seqkd": Next(
+        commands=("ketchup distill --objective nll --pseudo-targets {name}",), carried=("corpus",)
+    ),
+    "distill": Next(commands=("ketchup generate --model {name}",), carried=("corpus",)),
+    "lab": Next(commands=("ketchup distill --k 4",), carried=("student", "teacher", "corpus")),
+    "angles": Next(
+        commands=("ketchup distill --objective layer_match",),
+        carried=("student", "teacher", "corpus"),
+    ),
+    "generate": Next(commands=("ketchup score --generations {name}",), carried=("corpus",)),
+    "score": Next(commands=("ketchup show {name}",)),
+    "calibration": Next(commands=("ketchup show {name}",)),
+}
+"""What usually follows each stage."""
+
+
+def next_line(request: Request, project: Project, *, name: str | None, id: str) -> str:
+    """Return the commands that usually follow, with what this one was told by flags.
+
+    Args:
+        request: what was typed.
+        project: whose `[names]` the next command will read.
+        name: of the result, if it has one.
+        id: of the result.
+    """
+    following = request.next
+    if isinstance(following, str):
+        following = Next(commands=(following,) if following else ())
+    commands = [text.format(name=name or id) for text in following.commands]
+    if commands and following.role and (name is None or project.names.get(following.role) != name):
+        commands[0] += f" --{following.role} {name or id}"
+    told = _flags({role: request.roles.get(role) for role in following.carried})
+    common = request.common
+    where = _flags({
+        "config": str(common.config) if common.config is not None else None,
+        "store": str(common.store) if common.store is not None else None,
+    })
+    first = [command + told for command in commands[:1]] + commands[1:]
+    return ", or ".join(command + where for command in first)
+
+
+def _flags(values: Mapping[str, str | None]) -> str:
+    return "".join(
+        f" --{flag} {shlex.quote(value)}" for flag, value in values.items() if value is not None
+    )
