@@ -12,6 +12,7 @@ KetchupError            1   anything below, caught once at the edge of the comma
 ├─ MismatchError        3   models, tokenizers or caches that do not belong together
 ├─ ShapeError           1   a tensor of another shape than its name says
 ├─ ModelError           1   a model that cannot be loaded or used
+├─ TrackerError         1   a tracker that cannot be started
 └─ NonFiniteError       7   NaN or infinity where a number was needed
 """
 
@@ -87,6 +88,10 @@ class ShapeError(KetchupError):
 
 class ModelError(KetchupError):
     """Raised when a model cannot be loaded or used."""
+
+
+class TrackerError(KetchupError):
+    """Raised when a tracker that was asked for cannot be started."""
 
 
 class NonFiniteError(KetchupError):

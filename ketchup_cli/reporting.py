@@ -1,7 +1,8 @@
 """How a stage tells what it does, without knowing who listens."""
 
+from collections.abc import Mapping
 from types import TracebackType
-from typing import Protocol, Self, final
+from typing import Any, Protocol, Self, final
 
 
 class Progress(Protocol):
@@ -31,6 +32,9 @@ class Reporter(Protocol):
 
     def progress(self, label: str, *, total: int, unit: str, done: int = 0) -> Progress:
         """Open a count of `total` units, `done` of which a resumed run need not do again."""
+
+    def figures(self, line: Mapping[str, Any]) -> None:
+        """Receive a line of a run's log: the figures of an update, or an event."""
 
 
 @final
@@ -70,6 +74,9 @@ class SilentReporter:
         """Open a count nobody sees."""
         del label, total, unit, done
         return SilentProgress()
+
+    def figures(self, line: Mapping[str, Any]) -> None:
+        """Do nothing."""
 
 
 def human_count(count: int) -> str:

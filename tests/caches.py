@@ -138,6 +138,9 @@ class CountingReporter:
     def note(self, label: str, text: str) -> None:
         pass
 
+    def figures(self, line: object) -> None:
+        """Ignore them."""
+
     def progress(self, label: str, *, total: int, unit: str, done: int = 0) -> "CountingProgress":
         del label, total, unit
         self.done = done

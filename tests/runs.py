@@ -177,6 +177,9 @@ class StoppingReporter:
         """Ignore it."""
         del label, text
 
+    def figures(self, line: object) -> None:
+        """Ignore them."""
+
     def progress(self, label: str, *, total: int, unit: str, done: int = 0) -> Any:
         """Open a count that raises `tiny.Interrupted`; what was done before counts too."""
         return self._inner.progress(label, total=total, unit=unit, done=done)

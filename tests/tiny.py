@@ -163,6 +163,9 @@ class InterruptingReporter:
     def note(self, label: str, text: str) -> None:
         del label, text
 
+    def figures(self, line: object) -> None:
+        """Ignore them."""
+
     def progress(
         self, label: str, *, total: int, unit: str, done: int = 0
     ) -> "InterruptingProgress":

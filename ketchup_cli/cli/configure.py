@@ -18,6 +18,7 @@ _HEAD = """\
 # A line behind a # shows a default; take the # away to change it.
 
 store = "runs"   # where artifacts lie, beside this file
+# trackers = []   # who is told the figures of trainings: tensorboard, wandb, mlflow, trackio
 
 # Which artifact plays which role: a name (`ketchup ls`), a local folder beside this file
 # (./teacher), or a model on the hub with its revision (org/name@revision). A stage that makes

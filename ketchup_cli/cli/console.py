@@ -9,7 +9,7 @@ import re
 import sys
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self, TextIO, final
 
@@ -268,3 +268,6 @@ class Console:
         """Open a count: a bar on a terminal, plain lines elsewhere."""
         kind = BarProgress if self._bars else PlainProgress
         return kind(self, label, total=total, unit=unit, done=done)
+
+    def figures(self, line: Mapping[str, Any]) -> None:
+        """Do nothing: what a person watches stands beside the count."""

@@ -22,8 +22,9 @@ from ketchup_cli.cli.following import next_line
 from ketchup_cli.cli.inputs import Place, Resolution, Resolved, file_inputs, resolve_roles
 from ketchup_cli.cli.project import Project, load_project
 from ketchup_cli.cli.request import SCHEMA_VERSION, Request
-from ketchup_cli.cli.settings import Settings, resolve_settings, set_layers
+from ketchup_cli.cli.settings import Settings, flatten, resolve_settings, set_layers
 from ketchup_cli.cli.systems import system_inputs
+from ketchup_cli.cli.tracking import Subject, check_trackers, tracked
 from ketchup_cli.reporting import Reporter, SilentReporter
 from ketchup_cli.stages import STAGES, Stage
 from ketchup_cli.stages.comparison import ROLE
@@ -37,6 +38,8 @@ from ketchup_cli.store.manifest import read as read_manifest
 
 PACKAGES = ("torch", "transformers", "tokenizers", "safetensors", "accelerate", "sacrebleu")
 """Whose versions are written into a manifest."""
+TRACKED = ("train", "distill")
+"""Stages whose figures trackers can be told."""
 
 
 @final
@@ -52,6 +55,7 @@ class Job:
     resolution: Resolution
     id: str
     name: str | None
+    trackers: tuple[str, ...]
 
     @property
     def inputs(self) -> dict[str, Input]:
@@ -99,6 +103,7 @@ def prepare(request: Request) -> Job:
     stage = STAGES[request.stage]
     common = request.common
     project = load_project(common.config, store=common.store)
+    trackers = _trackers(request, project)
     flags = (*request.flags, *set_layers(common.sets))
     settings = resolve_settings(stage, project, flags, preset=request.preset)
     store = Store.open(project.store, create=not common.dry_run)
@@ -123,6 +128,7 @@ def prepare(request: Request) -> Job:
         resolution=resolution,
         id=key,
         name=find.check_name(common.name) if common.name else _default_name(stage, project),
+        trackers=trackers,
     )
 
 
@@ -133,6 +139,13 @@ def _compared(request: Request, settings: Settings, place: Place) -> tuple[Resol
     here = replace(place, download=False)
     split = settings.table["split"]
     return system_inputs(request.systems, place=here, split=split, role=ROLE)
+
+
+def _trackers(request: Request, project: Project) -> tuple[str, ...]:
+    """Return who is told the figures: of the flags, or else of `ketchup.toml`."""
+    if request.stage not in TRACKED:
+        return ()
+    return check_trackers(request.trackers or project.trackers)
 
 
 def _default_name(stage: Stage, project: Project) -> str | None:
@@ -191,7 +204,8 @@ def _run(job: Job, module: Any, console: Reporter) -> Artifact | None:
     with _begin(job, job.store) as build:
         if build.published is not None:
             return build.published
-        summary = module.run(job.settings.spec, job.inputs, build, console)
+        with tracked(job.trackers, _subject(job), console) as reporter:
+            summary = module.run(job.settings.spec, job.inputs, build, reporter)
         digests = {role: item.digest for role, item in job.inputs.items()}
         return build.commit(
             summary=summary,
@@ -199,6 +213,15 @@ def _run(job: Job, module: Any, console: Reporter) -> Artifact | None:
             environment=environment(),
             seconds=round(time.monotonic() - started, 1),
         )
+
+
+def _subject(job: Job) -> Subject:
+    return Subject(
+        label=job.name or job.stage.name,
+        id=job.id,
+        settings=flatten(job.settings.table),
+        folder=job.store.trackers,
+    )
 
 
 def _begin(job: Job, store: Store) -> AbstractContextManager[Build]:

@@ -109,6 +109,14 @@ ObjectiveOption = Annotated[
 KOption = Annotated[
     int | None, typer.Option("--k", metavar="N", help="The K of KETCHUP: steps per return.")
 ]
+TrackOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--track",
+        metavar="NAME",
+        help="Tell tensorboard, wandb, mlflow or trackio the figures; may be given often.",
+    ),
+]
 PresetOption = Annotated[
     str | None,
     typer.Option("--preset", metavar="NAME", help="Settings of the objective: default, paper, …"),

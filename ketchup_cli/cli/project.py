@@ -28,6 +28,8 @@ class Project:
     store: Path
     names: Mapping[str, str]
     tables: Mapping[str, Table]
+    trackers: tuple[str, ...] = ()
+    """Who is told the figures of trainings, where no flag says otherwise."""
 
 
 def role_names() -> tuple[str, ...]:
@@ -54,7 +56,7 @@ def load_project(config: Path | None, *, store: Path | None) -> Project:
         )
     content = read_toml(path)
     hint = f"see `{path}`; `ketchup config init` writes a commented one elsewhere"
-    check_keys(content, ("store", "names", *STAGES), owner=f"`{path}`", hint=hint)
+    check_keys(content, ("store", "names", "trackers", *STAGES), owner=f"`{path}`", hint=hint)
     tables = {key: value for key, value in content.items() if key in STAGES}
     names = content.get("names", {})
     for key, value in {**tables, "names": names}.items():
@@ -68,7 +70,14 @@ def load_project(config: Path | None, *, store: Path | None) -> Project:
         store=store or in_file,
         names={role: _text(value, f"names.{role}", path) for role, value in names.items()},
         tables=tables,
+        trackers=_texts(content.get("trackers", []), "trackers", path),
     )
+
+
+def _texts(value: Any, key: str, path: Path) -> tuple[str, ...]:
+    if not isinstance(value, list):
+        raise SpecError(f"`{key}` in `{path}` is not a list", hint=f'{key} = ["…"]')
+    return tuple(_text(item, key, path) for item in value)
 
 
 def _text(value: Any, key: str, path: Path) -> str:

@@ -70,3 +70,5 @@ class Request:
     """What is compared: inputs that have no role of their own."""
     show: Callable[["Artifact", Reporter], Mapping[str, Any]] | None = None
     """Tells what the artifact says, new or found; what it returns joins the JSON document."""
+    trackers: tuple[str, ...] = ()
+    """Who else is told the figures of the run; nothing that is made depends on it."""

@@ -40,6 +40,24 @@ class Settings:
     """Dotted key to origin; a key that is absent has its default."""
 
 
+def check_k(objective: str) -> None:
+    """Refuse `--k` beside an objective that has no such field.
+
+    Raises:
+        SpecError: the objective is unknown, or has no K.
+    """
+    from dataclasses import fields
+
+    from ketchup_cli import objectives
+
+    kind: Any = objectives.load(objective)
+    if "k" not in {field.name for field in fields(kind)}:
+        raise SpecError(
+            f"`--k` belongs to `ketchup`; `{objective}` has no such field",
+            hint="leave out --k, or take --objective ketchup",
+        )
+
+
 def set_layers(assignments: Sequence[str]) -> tuple[Layer, ...]:
     """Return a layer for every `--set a.b=c`, in the order they were typed."""
     return tuple(Layer(origin="--set", table=parse_assignment(text)) for text in assignments)

@@ -2,12 +2,11 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from ketchup_cli.cli import options as o
 from ketchup_cli.cli.following import AFTER
 from ketchup_cli.cli.request import Common, Request
-from ketchup_cli.cli.settings import TEXT_FLAG, Layer
+from ketchup_cli.cli.settings import TEXT_FLAG, Layer, check_k
 from ketchup_cli.errors import SpecError
 from ketchup_cli.spec import Table
 
@@ -120,6 +119,7 @@ def train(
     sets: o.SetOption = None,
     store: o.StoreOption = None,
     name: o.NameOption = None,
+    track: o.TrackOption = None,
     dry_run: o.DryRunOption = False,
     json: o.JsonOption = False,
 ) -> None:
@@ -128,7 +128,7 @@ def train(
     Watches the dev split, keeps the best weights, and resumes where it was killed.
     """
     shared = o.common(config, sets, store, name, dry_run, json)
-    _run("train", shared, {"student": student, "corpus": corpus})
+    _run("train", shared, {"student": student, "corpus": corpus}, trackers=tuple(track or ()))
 
 
 def cache_teacher(
@@ -181,6 +181,7 @@ def distill(
     sets: o.SetOption = None,
     store: o.StoreOption = None,
     name: o.NameOption = None,
+    track: o.TrackOption = None,
     dry_run: o.DryRunOption = False,
     json: o.JsonOption = False,
 ) -> None:
@@ -198,7 +199,7 @@ def distill(
         "extra-corpus": extra_corpus,
     }
     if k is not None and objective is not None:
-        _check_k(objective)
+        check_k(objective)
     named = "ketchup" if objective is None and k is not None else objective
     flags = (
         *_layer("--objective" if objective else "--k", _objective(named)),
@@ -208,7 +209,7 @@ def distill(
             {"objective": {"prefixes": "teacher"}} if pseudo_targets is not None else {},
         ),
     )
-    _run("distill", shared, roles, flags=flags, preset=preset)
+    _run("distill", shared, roles, flags=flags, preset=preset, trackers=tuple(track or ()))
 
 
 def lab(
@@ -307,20 +308,6 @@ def _refuse_roles(roles: Mapping[str, str | None], *, calibration: bool) -> None
             )
 
 
-def _check_k(objective: str) -> None:
-    """Refuse `--k` beside an objective that has no such field."""
-    from dataclasses import fields
-
-    from ketchup_cli import objectives
-
-    kind: Any = objectives.load(objective)
-    if "k" not in {field.name for field in fields(kind)}:
-        raise SpecError(
-            f"`--k` belongs to `ketchup`; `{objective}` has no such field",
-            hint="leave out --k, or take --objective ketchup",
-        )
-
-
 def _objective(name: str | None) -> Table:
     return {} if name is None else {"objective": {"name": name}}
 
@@ -337,6 +324,7 @@ def _run(
     flags: tuple[Layer, ...] = (),
     files: tuple[tuple[str, Path], ...] = (),
     preset: str | None = None,
+    trackers: tuple[str, ...] = (),
 ) -> None:
     from ketchup_cli.cli.execute import execute
 
@@ -348,6 +336,7 @@ def _run(
             files=files,
             flags=flags,
             preset=preset,
+            trackers=trackers,
             next=AFTER[stage],
         )
     )

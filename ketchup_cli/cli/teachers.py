@@ -3,15 +3,13 @@
 from collections.abc import Mapping
 
 from ketchup_cli.cli import options as o
+from ketchup_cli.cli.following import AFTER
 from ketchup_cli.cli.request import Request
 
 EXAMPLES: Mapping[str, str] = {
     "merge-teacher": "ketchup merge-teacher --student okd-student --name taught",
 }
 """A line that runs as printed where `ketchup distill --objective okd --name okd-student` has run."""
-
-NEXT = "ketchup cache-teacher --teacher {name}"
-"""The command that usually follows."""
 
 
 def merge_teacher(
@@ -35,6 +33,6 @@ def merge_teacher(
             stage="merge-teacher",
             common=o.common(config, sets, store, name, dry_run, json),
             roles={"student": student, "teacher": teacher},
-            next=NEXT,
+            next=AFTER["merge-teacher"],
         )
     )

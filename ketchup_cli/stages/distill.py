@@ -141,7 +141,7 @@ def run(
             teachers=teachers if learner is None else learner.teachers,
             evaluate=dev.figures,
             checkpoints=Checkpoints(build.state_path),
-            log=MetricsLog(build.log_path(training.LOG)),
+            log=MetricsLog(build.log_path(training.LOG), listener=reporter.figures),
             reporter=reporter,
             accelerator=accelerator,
             extras=extras_of(parts) if learner is None else (*extras_of(parts), learner.extra),

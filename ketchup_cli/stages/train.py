@@ -75,7 +75,7 @@ def run(
             teachers={},
             evaluate=dev.figures,
             checkpoints=Checkpoints(build.state_path),
-            log=MetricsLog(build.log_path(training.LOG)),
+            log=MetricsLog(build.log_path(training.LOG), listener=reporter.figures),
             reporter=reporter,
             accelerator=accelerator,
         ),

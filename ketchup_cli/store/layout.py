@@ -4,6 +4,7 @@ ketchup-store.json               {"store_format": 1}
 objects/<kind>/<id>/             manifest.json and files: complete and immutable, or absent
 names/<name>.json                name -> history of ids, the only thing that changes
 tmp/<id>/ and tmp/<id>.lock      under construction; resumable; no stage reads it
+trackers/<tracker>/              what trackers wrote for themselves; nothing of ours reads it
 """
 
 import json
@@ -63,6 +64,11 @@ class Store:
     def staging(self) -> Path:
         """The folder of artifacts under construction."""
         return self.root / "tmp"
+
+    @property
+    def trackers(self) -> Path:
+        """The folder of trackers that write files."""
+        return self.root / "trackers"
 
     def object_path(self, kind: str, id: str) -> Path:
         """Return where the finished artifact lies."""

@@ -6,7 +6,7 @@ import json
 import math
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, final
 
@@ -18,8 +18,12 @@ class MetricsLog:
     Invariant: `update` never falls from line to line, except through a resume, which says so.
     """
 
-    def __init__(self, path: Path | None) -> None:
+    def __init__(
+        self, path: Path | None, *, listener: Callable[[Mapping[str, Any]], None] | None = None
+    ) -> None:
+        """Write to `path`, and tell `listener` every line as it is written."""
         self._path = path
+        self._listener = listener
         self._started = time.monotonic()
 
     def begin(self) -> None:
@@ -40,11 +44,12 @@ class MetricsLog:
 
     def write(self, values: Mapping[str, Any]) -> None:
         """Append one line; what is not finite is written as null, never as a number."""
-        if self._path is None:
-            return
         timed = {**values, "seconds": round(time.monotonic() - self._started, 3)}
-        with self._path.open("a", encoding="utf-8") as file:
-            file.write(_line(timed))
+        if self._path is not None:
+            with self._path.open("a", encoding="utf-8") as file:
+                file.write(_line(timed))
+        if self._listener is not None:
+            self._listener({key: _finite(value) for key, value in timed.items()})
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
