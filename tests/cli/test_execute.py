@@ -248,14 +248,6 @@ def test_a_flag_nothing_would_read_is_refused(ketchup, corpus):
     assert "`--cache y` would not be read" in result.err
 
 
-def test_k_beside_an_objective_without_one_is_refused(ketchup):
-    result = ketchup("distill", "--objective", "kl", "--k", "4")
-
-    assert result.code == 2
-    assert "`--k` belongs to `ketchup`; `kl` has no such field" in result.err
-    assert "hint: leave out --k, or take --objective ketchup" in result.err
-
-
 def test_a_process_that_works_along_publishes_nothing(ketchup, folder, monkeypatch):
     monkeypatch.setenv("RANK", "1")
 

@@ -80,7 +80,8 @@ def test_k_of_an_objective_without_k_is_refused(ketchup):
     result = ketchup("distill", "--objective", "kl", "--k", "4")
 
     assert result.code == 2
-    assert "`objective.k` is not a field of kl" in result.err
+    assert "`--k` belongs to `ketchup`; `kl` has no such field" in result.err
+    assert "hint: leave out --k, or take --objective ketchup" in result.err
 
 
 def test_pseudo_targets_of_a_flag_are_learnt_from(ketchup, corpus, student):
