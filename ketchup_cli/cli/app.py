@@ -9,7 +9,16 @@ from typing import Annotated
 import typer
 
 from ketchup_cli import __version__
-from ketchup_cli.cli import about, caches, comparisons, inspect, stages, teachers, watch
+from ketchup_cli.cli import (
+    about,
+    caches,
+    collect,
+    comparisons,
+    inspect,
+    stages,
+    teachers,
+    watch,
+)
 from ketchup_cli.cli.console import Console, print_json, print_result
 from ketchup_cli.cli.options import Commands
 from ketchup_cli.cli.request import SCHEMA_VERSION
@@ -67,6 +76,7 @@ def build_app() -> typer.Typer:
     for name, function, example in (
         *STAGE_COMMANDS,
         *inspect.COMMANDS,
+        *collect.COMMANDS,
         *watch.COMMANDS,
         *about.COMMANDS,
     ):
