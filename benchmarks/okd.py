@@ -139,6 +139,10 @@ class Ticks:
         """Ignore it."""
         del label, text
 
+    def figures(self, line: Mapping[str, Any]) -> None:
+        """Ignore it."""
+        del line
+
     def progress(self, label: str, *, total: int, unit: str, done: int = 0) -> "Ticks":
         """Be the progress too."""
         del label, total, unit, done

@@ -12,7 +12,7 @@ import argparse
 import itertools
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +69,10 @@ class Taking:
         """Start counting: the note about the first validation comes right before update 1."""
         del label, text
         self._started = self._clock()
+
+    def figures(self, line: Mapping[str, Any]) -> None:
+        """Ignore it."""
+        del line
 
     def progress(self, label: str, *, total: int, unit: str, done: int = 0) -> "Taking":
         """Be the progress too."""
