@@ -1,4 +1,4 @@
-"""The corpus of examples/summaries is what its script says, and its runs name every objective."""
+"""The corpus of examples/summaries is what its script says, and its runs work on a Llama."""
 
 import gzip
 import importlib.util
@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
+import projects
 import pytest
 from command_lines import parse
 
@@ -16,8 +17,18 @@ from ketchup_cli.cli.project import load_project
 
 FOLDER = Path(__file__).resolve().parent.parent / "examples" / "summaries"
 SETTINGS = ("ketchup.toml", "teacher.toml")
-RUNS = re.findall(
-    r"^learn \S+ (.+)$", (FOLDER / "objectives.sh").read_text(encoding="utf-8"), re.MULTILINE
+SCRIPT = (FOLDER / "objectives.sh").read_text(encoding="utf-8")
+RUNS = re.findall(r"^learn \S+ (.+)$", SCRIPT, re.MULTILINE)
+ONE_UPDATE = (
+    "distill --json --from small --name tried --set updates=1 --set validation.every=0"
+    " --set validation.examples=2 --set rollout.prompts=4 --set rollout.samples=2"
+    " --set checkpoint_every=0 --set dropout=0 --set optimizer.warmup=0"
+)
+BEGINNING = (
+    "new-model --set architecture=llama --name teacher",
+    "cache-teacher",
+    "seqkd",
+    "shrink",
 )
 
 PACKAGES = """\
@@ -195,3 +206,27 @@ def test_every_objective_is_run():
     named |= {"ketchup"} if any(run.startswith("--k ") for run in RUNS) else set()
 
     assert named == set(objectives.names())
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a Llama of two layers, its cache and its texts, and a student of one layer."""
+    folder = tmp_path_factory.mktemp("llama")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        projects.make(folder)
+        for line in BEGINNING:
+            assert projects.type_in(line).code == 0
+    return folder
+
+
+@pytest.mark.parametrize("run", RUNS)
+def test_a_decoder_only_student_learns_by_every_run_of_the_script(pair, run, monkeypatch):
+    monkeypatch.chdir(pair)
+
+    result = projects.type_in(f"{ONE_UPDATE} {run}")
+
+    assert result.code == 0, result.err
+    summary = result.json["summary"]
+    assert summary["updates"] == 1
+    assert summary["last"]["loss"] != summary["first"]["loss"]

@@ -74,11 +74,11 @@ def size(name: str) -> str:
 
 def runs(names: list[str]) -> None:
     """Print one line a run: updates a second, first and last loss, dev figures before and after."""
-    header = ("updates/s", "loss", "", "dev loss", "", "dev metric", "")
+    header = ("updates/s", "loss", "at the end", "dev loss", "at the end", "metric", "at the end")
     print(f"{'run':<24}{''.join(f'{word:>12}' for word in header)}")
     for name in names:
-        summary = show(name)["manifest"]["summary"]
-        updates = logged(name)
+        shown = show(name)
+        summary, updates = shown["manifest"]["summary"], logged(Path(shown["path"]))
         seconds = sum(tokens(row) / row["tokens_per_s"] for row in updates)
         figures = [
             *(row["loss"] for row in (updates[0], updates[-1])),
@@ -94,9 +94,9 @@ def tokens(row: dict[str, float]) -> float:
     return sum(value for key, value in row.items() if key.endswith("_tokens"))
 
 
-def logged(name: str) -> list[dict[str, Any]]:
+def logged(folder: Path) -> list[dict[str, Any]]:
     """Return what was logged of each update."""
-    text = (Path(asked("path", name)) / "logs" / "metrics.jsonl").read_text(encoding="utf-8")
+    text = (folder / "logs" / "metrics.jsonl").read_text(encoding="utf-8")
     return [row for row in map(json.loads, text.splitlines()) if "event" not in row]
 
 
