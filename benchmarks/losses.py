@@ -17,7 +17,7 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, final
@@ -80,9 +80,13 @@ LOSSES: dict[str, Callable[..., Any]] = {
     "skew_kl": partial(F.skew_kl, alpha=0.1),
     "skew_rkl": partial(F.skew_reverse_kl, alpha=0.1),
     "adaptive_kl": partial(F.adaptive_kl, mu=0.5),
-    "ketchup, exact part": F.expected_logit,
+    "minillm": F.reverse_kl,
+    "ketchup, exact": F.expected_logit,
     "vopd, top-k": partial(F.likeliest_reverse_kl, k=32),
 }
+WITH_LOG_PROBS = ("minillm", "ketchup, exact")
+"""Whose losses take log-probabilities of tokens too."""
+
 FORMS = ("plain", "blocks")
 
 
@@ -162,7 +166,8 @@ def take(name: str, form: str, sides: Sides) -> float:
     rows, own = sides
     if form in OTHERS:
         return float(OTHERS[form](BETAS[name], (rows.hidden_NH, rows.weight_HV), own))
-    return {"plain": plain, "blocks": by_blocks}[form](LOSSES[name], rows, own)
+    joined = name in WITH_LOG_PROBS
+    return {"plain": plain, "blocks": by_blocks}[form](LOSSES[name], rows, own, joined=joined)
 
 
 def make_sides(tokens: int, vocabulary: int, *, form: str) -> Sides:
@@ -176,19 +181,29 @@ def make_sides(tokens: int, vocabulary: int, *, form: str) -> Sides:
     return rows, own.requires_grad_()
 
 
-def plain(measured: Callable[..., Any], rows: LogitRows, q_logits_1NV: Tensor) -> float:
+def plain(
+    measured: Callable[..., Any], rows: LogitRows, q_logits_1NV: Tensor, *, joined: bool
+) -> float:
     """Take loss and gradient of all logits at once."""
-    return _backward(measured(rows.logits(slice(None))[None], q_logits_1NV))
+    found = measured(rows.logits(slice(None))[None], q_logits_1NV)
+    loss_1N = found if isinstance(found, Tensor) else found[0]
+    if joined:
+        loss_1N = loss_1N - q_logits_1NV.log_softmax(dim=-1)[..., 0]
+    return _backward(loss_1N)
 
 
-def by_blocks(measured: Callable[..., Any], rows: LogitRows, q_logits_1NV: Tensor) -> float:
+def by_blocks(
+    measured: Callable[..., Any], rows: LogitRows, q_logits_1NV: Tensor, *, joined: bool
+) -> float:
     """Take them as objectives do."""
     mask_1N = torch.ones(q_logits_1NV.shape[:2], dtype=torch.long)
-    return _backward(F.at_steps(measured, rows, q_logits_1NV, mask_1N))
+    tokens_1N = torch.zeros_like(mask_1N) if joined else None
+    found = F.at_steps(measured, rows, q_logits_1NV, mask_1N, tokens_BT=tokens_1N)
+    return _backward(found[0] - found[-1] if joined else found[0])
 
 
-def _backward(found: Tensor | Sequence[Tensor]) -> float:
-    loss = (found if isinstance(found, Tensor) else found[0]).mean()
+def _backward(loss_1N: Tensor) -> float:
+    loss = loss_1N.mean()
     torch.autograd.backward(loss)
     return loss.item()
 

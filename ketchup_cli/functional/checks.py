@@ -5,8 +5,8 @@ from torch import Tensor
 
 from ketchup_cli.errors import ShapeError
 
-_CACHED_ROWS = 64
-"""A block of 8,000 float32 entries a row then takes 2 MB."""
+_CACHED_ENTRIES = 1 << 19
+"""Of a block of rows: 2 MB in float32, 64 rows of 8,000 entries."""
 
 
 def check_shapes(names: str, *tensors: Tensor) -> None:
@@ -46,5 +46,6 @@ def row_blocks(x_NV: Tensor) -> list[slice]:
     of sweeps several times faster; an accelerator takes all rows at once.
     """
     rows = x_NV.shape[0]
-    step = _CACHED_ROWS if x_NV.device.type == "cpu" else max(1, rows)
+    cached = max(1, _CACHED_ENTRIES // max(1, x_NV.shape[1]))
+    step = cached if x_NV.device.type == "cpu" else max(1, rows)
     return [slice(start, start + step) for start in range(0, max(1, rows), step)]

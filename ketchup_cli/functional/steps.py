@@ -11,6 +11,7 @@ from torch.autograd.function import once_differentiable
 
 from ketchup_cli.errors import ShapeError
 from ketchup_cli.functional.checks import at_least_float32, check_shapes
+from ketchup_cli.functional.sweeps import TakenLogProb
 from ketchup_cli.functional.truncated import bucketed
 from ketchup_cli.signals import LogitRows, TopEntries
 
@@ -48,6 +49,7 @@ def at_steps(
     mask_BT: Tensor,
     *,
     beside: Sequence[Tensor] = (),
+    tokens_BT: Tensor | None = None,
 ) -> tuple[Tensor, ...]:
     """Return what `measure` says of teacher and student at every real step.
 
@@ -56,7 +58,8 @@ def at_steps(
 
     The teacher's logits are asked for some blocks at a time and forgotten; what measure keeps for
     its gradient lives as long as its block. Of the size of the student's logits one tensor is made,
-    the gradient. No gradient reaches the teacher.
+    the gradient; a loss that takes the log-probabilities of tokens too has one gradient of both if
+    they come from here. No gradient reaches the teacher.
 
     Args:
         measure: a pure function whose value at a step depends on that step alone.
@@ -64,10 +67,11 @@ def at_steps(
         q_logits_BTV: [B, T, V] student logits; gradients flow, once.
         mask_BT: [B, T] non-zero on completion tokens, 0 on padding.
         beside: [B, T] numbers of each step that measure is given too; no gradient reaches them.
+        tokens_BT: [B, T] token ids, if the student's log-probabilities of them are wanted.
 
     Returns:
         [B, T] tensors, 0 on padding, at least float32: one if measure gives a tensor, else as many
-        as it gives; the first carries the gradient.
+        as it gives; the first carries the gradient. Log-probabilities come last, with theirs.
 
     Raises:
         ShapeError: shapes differ, or there are not as many rows as real steps.
@@ -83,7 +87,10 @@ def at_steps(
         near = _at(beside, places_N[which])
         return measure(ahead.logits(which)[None], q_NV[None], *near)
 
-    return _everywhere(visit, q_logits_BTV, mask_BT, places_N)
+    if tokens_BT is not None:
+        check_shapes("mask_BT tokens_BT", mask_BT, tokens_BT)
+        tokens_BT = tokens_BT.long()
+    return _everywhere(visit, q_logits_BTV, places_N, tokens_BT=tokens_BT)
 
 
 def at_top(
@@ -132,7 +139,7 @@ def at_top(
         near = _at(beside, places_N[which])
         return measure(*view(own, q_NV[None]), *near)
 
-    return _everywhere(visit, q_logits_BTV, mask_BT, places_N)
+    return _everywhere(visit, q_logits_BTV, places_N)
 
 
 def _at(beside: Sequence[Tensor], places: Tensor) -> list[Tensor]:
@@ -140,11 +147,12 @@ def _at(beside: Sequence[Tensor], places: Tensor) -> list[Tensor]:
 
 
 def _everywhere(
-    visit: _Visit, q_logits_BTV: Tensor, mask_BT: Tensor, places_N: Tensor
+    visit: _Visit, q_logits_BTV: Tensor, places_N: Tensor, *, tokens_BT: Tensor | None = None
 ) -> tuple[Tensor, ...]:
     flat_NV = at_least_float32(q_logits_BTV).flatten(0, 1)
-    found: tuple[Tensor, ...] = _AtSteps.apply(flat_NV, places_N, visit)  # type: ignore[no-untyped-call]
-    return tuple(out.view(mask_BT.shape) for out in found)
+    tokens_N1 = None if tokens_BT is None else tokens_BT.reshape(-1, 1)
+    found: tuple[Tensor, ...] = _AtSteps.apply(flat_NV, places_N, visit, tokens_N1)  # type: ignore[no-untyped-call]
+    return tuple(out.view(q_logits_BTV.shape[:2]) for out in found)
 
 
 def step_blocks(count: int, like_NV: Tensor) -> list[slice]:
@@ -193,10 +201,12 @@ class _Ahead:
 
 @final
 class _AtSteps(torch.autograd.Function):
-    """Value and gradient of a measure, block by block."""
+    """Value and gradient of a measure, block by block, and of log-probabilities if asked for."""
 
     @staticmethod
-    def forward(ctx: Any, q_NV: Tensor, places_N: Tensor, visit: _Visit) -> tuple[Tensor, ...]:
+    def forward(
+        ctx: Any, q_NV: Tensor, places_N: Tensor, visit: _Visit, tokens_N1: Tensor | None
+    ) -> tuple[Tensor, ...]:
         slope_NV = torch.zeros_like(q_NV) if ctx.needs_input_grad[0] else None
         outs: list[Tensor] = []
         for which in step_blocks(len(places_N), q_NV):
@@ -209,16 +219,27 @@ class _AtSteps(torch.autograd.Function):
                 out[places] = value.to(out.dtype)
         outs = outs or [q_NV.new_zeros(q_NV.shape[0])]
         ctx.mark_non_differentiable(*outs[1:])
+        kept: list[Tensor | None] = [slope_NV]
+        if tokens_N1 is not None:
+            lse_N1 = TakenLogProb.log_sum_exp(q_NV)
+            real_N1 = torch.zeros_like(lse_N1).index_fill_(0, places_N, 1)
+            outs.append(((q_NV.gather(1, tokens_N1) - lse_N1) * real_N1)[:, 0])
+            kept += [q_NV, tokens_N1, lse_N1, real_N1]
         if slope_NV is not None:
-            ctx.save_for_backward(slope_NV)
+            ctx.save_for_backward(*kept)
         return tuple(outs)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad_N: Tensor, *_: Tensor) -> tuple[Tensor, None, None]:
-        (slope_NV,) = ctx.saved_tensors
+    def backward(ctx: Any, grad_N: Tensor, *others: Tensor) -> tuple[Tensor, None, None, None]:
+        slope_NV, *kept = ctx.saved_tensors
         # in place: there is no second backward, and this is the largest tensor there is
-        return slope_NV.mul_(grad_N[:, None]), None, None
+        slope_NV.mul_(grad_N[:, None])
+        if kept:
+            q_NV, tokens_N1, lse_N1, real_N1 = kept
+            grad_N1 = others[-1][:, None] * real_N1
+            TakenLogProb.add_slope(slope_NV, q_NV, tokens_N1, lse_N1=lse_N1, grad_N1=grad_N1)
+        return slope_NV, None, None, None
 
 
 def _block(

@@ -25,9 +25,7 @@ class TakenLogProb(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, logits_NV: Tensor, tokens_N1: Tensor) -> Tensor:
         """Return log-probabilities [N, 1] of `tokens_N1` under logits of at least float32."""
-        lse_N1 = torch.cat([
-            logits_NV[rows].logsumexp(dim=-1, keepdim=True) for rows in row_blocks(logits_NV)
-        ])
+        lse_N1 = TakenLogProb.log_sum_exp(logits_NV)
         ctx.save_for_backward(logits_NV, tokens_N1, lse_N1)
         return logits_NV.gather(1, tokens_N1) - lse_N1
 
@@ -41,6 +39,23 @@ class TakenLogProb(torch.autograd.Function):
             torch.sub(logits_NV[rows], lse_N1[rows], out=found_NV[rows])
             found_NV[rows].exp_().mul_(-grad_N1[rows])
         return found_NV.scatter_add_(1, tokens_N1, grad_N1), None
+
+    @staticmethod
+    def log_sum_exp(logits_NV: Tensor) -> Tensor:
+        """Return the log-sum-exp of each row, [N, 1]."""
+        return torch.cat([
+            logits_NV[rows].logsumexp(dim=-1, keepdim=True) for rows in row_blocks(logits_NV)
+        ])
+
+    @staticmethod
+    def add_slope(
+        slope_NV: Tensor, logits_NV: Tensor, tokens_N1: Tensor, *, lse_N1: Tensor, grad_N1: Tensor
+    ) -> None:
+        """Add the gradient of the logits to one that is there."""
+        for rows in row_blocks(logits_NV):
+            p_NV = (logits_NV[rows] - lse_N1[rows]).exp_()
+            slope_NV[rows].addcmul_(p_NV, -grad_N1[rows])
+        slope_NV.scatter_add_(1, tokens_N1, grad_N1)
 
 
 @final

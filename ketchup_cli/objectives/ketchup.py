@@ -187,8 +187,13 @@ class StepReturn(Objective):
         """Return the loss with what a token itself earns summed over all tokens, and its metrics."""
         batch = inputs.batch
         rows = given(teacher_of(inputs).dense, "teacher.dense")
-        (expected_BT,) = F.at_steps(
-            F.expected_logit, rows, inputs.student.logits_BTV, batch.mask_BT
+        # log-probabilities from the same sweep: both parts then have one gradient
+        expected_BT, logp_BT = F.at_steps(
+            F.expected_logit,
+            rows,
+            inputs.student.logits_BTV,
+            batch.mask_BT,
+            tokens_BT=batch.tokens_BT,
         )
         future_BT = self._less_baseline(self.futures(q_BT, v_BT, batch.mask_BT), batch)
         future_BT = F.zero_padding(future_BT, batch.mask_BT)
@@ -197,7 +202,7 @@ class StepReturn(Objective):
         weight_BT, metrics = self._limited(future_BT / unit, inputs)
         # less the value: the loss then has the size of an advantage, whatever the logits' offset
         immediate_BT = F.zero_padding(expected_BT - v_BT, batch.mask_BT) / unit
-        loss_BT = F.policy_gradient(inputs.student.logp_taken_BT, weight_BT) - immediate_BT
+        loss_BT = F.policy_gradient(logp_BT, weight_BT) - immediate_BT
         return loss_BT, {"advantage": advantage_BT, "future": future_BT, **metrics}
 
     def _less_baseline(self, w_BT: Tensor, batch: Batch) -> Tensor:

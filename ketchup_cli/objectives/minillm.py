@@ -99,6 +99,9 @@ class MiniLlm(Objective):
         batch, logp_BT = inputs.batch, inputs.student.logp_taken_BT
         teacher = teacher_of(inputs)
         behaviour_BT = given(batch.behaviour_logp_BT, "behaviour_logp_BT")
+        if self.part != "long":
+            # log-probabilities from the same sweep: both parts then have one gradient
+            single_BT, logp_BT = self._reverse_kl(inputs)
         ratio_BT = F.importance_ratio(logp_BT, behaviour_BT)
         reward_BT = (teacher.taken_BT - teacher.lse_BT - logp_BT).detach()
         metrics = {
@@ -109,7 +112,6 @@ class MiniLlm(Objective):
         }
         parts = []
         if self.part != "long":
-            single_BT = self._reverse_kl(inputs)
             metrics["reverse_kl"] = single_BT.detach()
             parts.append(single_BT * ratio_BT if self.single == "weighted" else single_BT)
         if self.part != "single":
@@ -121,13 +123,16 @@ class MiniLlm(Objective):
             )
         return TokenLoss(loss_BT=sum(parts[1:], start=parts[0]), metrics=metrics)
 
-    def _reverse_kl(self, inputs: Inputs) -> Tensor:
-        """Return the reverse KL of every step, with its gradient."""
-        rows = given(teacher_of(inputs).dense, "teacher.dense")
-        (found_BT,) = F.at_steps(
-            F.reverse_kl, rows, inputs.student.logits_BTV, inputs.batch.mask_BT
+    def _reverse_kl(self, inputs: Inputs) -> tuple[Tensor, ...]:
+        """Return the reverse KL of every step and the log-probability of its token."""
+        batch, rows = inputs.batch, given(teacher_of(inputs).dense, "teacher.dense")
+        return F.at_steps(
+            F.reverse_kl,
+            rows,
+            inputs.student.logits_BTV,
+            batch.mask_BT,
+            tokens_BT=batch.tokens_BT,
         )
-        return found_BT
 
     def _future(self, reward_BT: Tensor, mask_BT: Tensor) -> Tensor:
         """Return what the tokens after each step earn, R_{t+1}; 0 at the last."""

@@ -10,7 +10,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
 
 from ketchup_cli import functional as F
-from ketchup_cli.functional import steps
+from ketchup_cli.functional import checks, steps
 from ketchup_cli.signals import HeldLogits
 
 V, N = 2000, 40
@@ -68,6 +68,7 @@ def rows_beside_the_gradient(measure, rows, *, tokens: int = N) -> float:
 def _one_row_a_block(monkeypatch: pytest.MonkeyPatch) -> None:
     torch.manual_seed(0)
     monkeypatch.setitem(steps._COMPARED_ENTRIES, "cpu", BLOCK_ROWS * V)
+    monkeypatch.setattr(checks, "_CACHED_ENTRIES", 3 * V)
 
 
 class Computed:
@@ -88,6 +89,16 @@ class Computed:
 def test_a_comparison_takes_a_gradient_and_few_rows_beside(name: str) -> None:
     # 1.3 leaves 153 rows of 512 for it; an allocator keeps some of what it was given back
     assert rows_beside_the_gradient(MEASURES[name], Computed(N)) < 40
+
+
+def test_a_loss_of_log_probabilities_too_has_one_gradient() -> None:
+    q_BTV, mask_BT = torch.randn(1, N, V).requires_grad_(), torch.ones(1, N)
+    tokens_BT = torch.zeros(1, N, dtype=torch.long)
+    with Peak() as peak:
+        found = F.at_steps(F.reverse_kl, Computed(N), q_BTV, mask_BT, tokens_BT=tokens_BT)
+        (found[0] - found[1]).mean().backward()
+
+    assert peak.most_bytes / (4 * V) - N < 40
 
 
 def test_what_is_taken_beside_the_gradient_does_not_grow_with_the_tokens() -> None:

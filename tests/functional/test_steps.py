@@ -71,6 +71,25 @@ def test_every_row_of_the_teacher_is_read_once_and_in_order() -> None:
     )
 
 
+@pytest.mark.parametrize("used", ["both", "log-probabilities alone", "measure alone"])
+def test_log_probabilities_come_along_with_their_gradient(used: str) -> None:
+    whole, blocks = leaf(), leaf()
+    tokens_BT = BATCH.tokens_BT
+    of_kl, of_logp = {"both": (1, 1), "measure alone": (1, 0)}.get(used, (0, 1))
+
+    kl_BT = F.zero_padding(F.kl(P_BTV, whole), MASK_BT)
+    expected_BT = F.zero_padding(F.log_probs_of(whole, tokens_BT), MASK_BT)
+    found_BT, logp_BT = F.at_steps(
+        F.kl, rows_of(P_BTV, BATCH), blocks, MASK_BT, tokens_BT=tokens_BT
+    )
+
+    torch.testing.assert_close(logp_BT, expected_BT)
+    torch.testing.assert_close(
+        gradient(of_kl * found_BT + of_logp * logp_BT**2, blocks),
+        gradient(of_kl * kl_BT + of_logp * expected_BT**2, whole),
+    )
+
+
 def test_further_numbers_come_back_without_a_gradient() -> None:
     def measure(p, q):
         return F.kl(p, q), F.entropy(q)
