@@ -84,6 +84,26 @@ def human_count(count: int) -> str:
     return f"{count / 1e6:,.1f} M" if count >= 1e6 else f"{count / 1e3:,.0f} k"
 
 
+def human_bytes(count: int) -> str:
+    """Return a size in the unit that leaves one to three digits before the point."""
+    size = float(count)
+    for unit in ("B", "kB", "MB", "GB"):
+        if size < 1000:
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1000
+    return f"{size:.1f} TB"
+
+
+def human_seconds(seconds: float) -> str:
+    """Return a duration as `58 s`, `2 min 58 s` or `1 h 12 min`."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{seconds:.1f} s" if seconds < 9.95 else f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
 def human_figure(value: float) -> str:
     """Return a figure with four significant digits: `27.91`, `2,310`, `3.2e-07`."""
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"

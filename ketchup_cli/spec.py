@@ -72,6 +72,20 @@ def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> Table:
     return merged
 
 
+def flatten(value: Any, prefix: str = "") -> dict[str, Any]:
+    """Return nested tables, and lists of tables, as one table of dotted keys."""
+    if isinstance(value, Mapping):
+        items = [(str(key), inner) for key, inner in value.items()]
+    elif isinstance(value, list | tuple) and any(isinstance(item, Mapping) for item in value):
+        items = [(str(index), inner) for index, inner in enumerate(value)]
+    else:
+        return {prefix: value}
+    flat: dict[str, Any] = {}
+    for key, inner in items:
+        flat |= flatten(inner, f"{prefix}.{key}" if prefix else key)
+    return flat
+
+
 def nearest(name: str, known: Iterable[str], *, count: int = 3) -> list[str]:
     """Return the `count` known names most like `name`, best first."""
     return difflib.get_close_matches(name, list(known), n=count, cutoff=0.3)

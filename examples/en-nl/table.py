@@ -39,6 +39,7 @@ def main(names: list[str]) -> None:
     print("BLEU", scores["bleu"]["signature"])
     print("chrF", scores["chrf"]["signature"])
     print(f"greedy, {scored['manifest']['summary']['examples']} sentences, one seed\n")
+    print("report.html                       all of this and more as one page, beside this file")
     print("ketchup ls                        what was made")
     print(f"ketchup lineage {names[-1]:<18}from what")
     print(f"ketchup path {names[-1]:<21}where it lies; from_pretrained() loads that folder")

@@ -15,6 +15,7 @@ from ketchup_cli.cli import (
     collect,
     comparisons,
     inspect,
+    report,
     stages,
     teachers,
     watch,
@@ -75,6 +76,7 @@ def build_app() -> typer.Typer:
     app.callback(invoke_without_command=True)(_root)
     for name, function, example in (
         *STAGE_COMMANDS,
+        *report.COMMANDS,
         *inspect.COMMANDS,
         *collect.COMMANDS,
         *watch.COMMANDS,

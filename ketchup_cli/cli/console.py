@@ -14,6 +14,8 @@ from types import TracebackType
 from typing import Any, Self, TextIO, final
 
 from ketchup_cli.reporting import Progress
+from ketchup_cli.reporting import human_bytes as human_bytes
+from ketchup_cli.reporting import human_seconds as human_seconds
 
 LABEL_WIDTH = 16
 """Columns of the label before a note; the text starts after it."""
@@ -37,26 +39,6 @@ def clean(text: str) -> str:
     """Return `text` on one line without control characters, ANSI sequences and bidi overrides."""
     plain = _CONTROLS.sub("", _SEQUENCES.sub("", text.replace("\r\n", "\n")))
     return plain.replace("\n", " ").replace("\t", " ")
-
-
-def human_bytes(count: int) -> str:
-    """Return a size in the unit that leaves one to three digits before the point."""
-    size = float(count)
-    for unit in ("B", "kB", "MB", "GB"):
-        if size < 1000:
-            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
-        size /= 1000
-    return f"{size:.1f} TB"
-
-
-def human_seconds(seconds: float) -> str:
-    """Return a duration as `58 s`, `2 min 58 s` or `1 h 12 min`."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{seconds:.1f} s" if seconds < 9.95 else f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    return f"{whole // 3600} h {whole % 3600 // 60} min"
 
 
 def print_result(text: str) -> None:

@@ -11,6 +11,7 @@ from typing import Any, final
 from ketchup_cli.cli.project import Project
 from ketchup_cli.errors import SpecError
 from ketchup_cli.spec import Spec, Table, merge, parse_assignment, resolve, to_table, unknown
+from ketchup_cli.spec import flatten as flatten
 from ketchup_cli.stages import Stage
 
 DEFAULT_PRESET = "default"
@@ -104,20 +105,6 @@ def _origins(layers: Sequence[Layer]) -> dict[str, str]:
         for key in flatten(layer.table):
             origins[key] = layer.origin
     return origins
-
-
-def flatten(value: Any, prefix: str = "") -> dict[str, Any]:
-    """Return nested tables, and lists of tables, as one table of dotted keys."""
-    if isinstance(value, Mapping):
-        items = [(str(key), inner) for key, inner in value.items()]
-    elif isinstance(value, list | tuple) and any(isinstance(item, Mapping) for item in value):
-        items = [(str(index), inner) for index, inner in enumerate(value)]
-    else:
-        return {prefix: value}
-    flat: dict[str, Any] = {}
-    for key, inner in items:
-        flat |= flatten(inner, f"{prefix}.{key}" if prefix else key)
-    return flat
 
 
 Terms = tuple[Table, ...]

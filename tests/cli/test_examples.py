@@ -7,7 +7,7 @@ import pytest
 from foreign import write_rows
 from tiny import make_examples, make_policy_folder
 
-from ketchup_cli.cli import about, app, caches, inspect
+from ketchup_cli.cli import about, app, caches, inspect, report
 from ketchup_cli.store import find
 from ketchup_cli.store.layout import Store
 
@@ -15,6 +15,7 @@ SHIPPED = Path(__file__).resolve().parents[2] / "examples" / "en-nl"
 TABLE = (
     *app.STAGE_COMMANDS,
     *inspect.COMMANDS,
+    *report.COMMANDS,
     *about.COMMANDS,
     *about.CONFIG_COMMANDS,
     *caches.CACHE_COMMANDS,
