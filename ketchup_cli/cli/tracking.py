@@ -5,6 +5,7 @@ Which one is told is no setting of a stage: it changes no id and no byte of what
 
 import os
 import re
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -114,6 +115,7 @@ class TrackingReporter:
             self._trackers = {}
             for name in self._names:
                 self._trackers[name] = _start(name, self._subject, resumed=resumed)
+                self.note("tracker", _place(name, self._subject))
         values = _values(line)
         for name, tracker in list(self._trackers.items()) if values else ():
             try:
@@ -176,6 +178,13 @@ def _options(
     if name == "mlflow":
         return (PROJECT,), {"run_name": run, "run_id": earlier}
     return (PROJECT,), {"name": run, "resume": "allow"}
+
+
+def _place(name: str, subject: Subject) -> str:
+    """Return where a person finds what a tracker is told."""
+    if name != "tensorboard":
+        return f"{name} is told every figure"
+    return f"tensorboard --logdir {shlex.quote(str(subject.folder / name))} shows every figure"
 
 
 def _values(line: Mapping[str, Any]) -> dict[str, float]:

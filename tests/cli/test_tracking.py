@@ -215,6 +215,11 @@ def test_a_training_makes_the_same_bytes_and_no_file_holds_a_key(tmp_path: Path)
     assert not any(SECRET.encode() in content for content in files)
 
 
+@pytest.mark.usefixtures("recorder")
+def test_a_person_is_told_who_is_told(tmp_path: Path) -> None:
+    assert tell(tmp_path, *LINES) == [("tracker", "wandb is told every figure")]
+
+
 def test_tensorboard_shows_the_figures_of_a_resumed_run_once(tmp_path: Path) -> None:
     if importlib.util.find_spec("tensorboard") is None:
         pytest.skip("tensorboard is not installed: pip install 'ketchup-kd[tensorboard]'")
