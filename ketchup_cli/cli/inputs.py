@@ -88,9 +88,13 @@ def _refuse_unused(stage: Stage, role: Role, flag: str | None) -> None:
 def _refuse_unnamed(stage: Stage, role: Role, spec: Spec) -> None:
     if role.needed(spec):
         raise SpecError(
-            f"{stage.name} needs a {role.name}, and none is named",
+            f"{stage.name} needs {_a(role.name)}, and none is named",
             hint=f'--{role.name} NAME, or `{role.name} = "NAME"` under [names] in ketchup.toml',
         )
+
+
+def _a(word: str) -> str:
+    return f"an {word}" if word.startswith(("a", "e", "i", "o")) else f"a {word}"
 
 
 _COMMANDS = {"import-cache": "cache import"}

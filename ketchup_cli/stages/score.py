@@ -15,7 +15,7 @@ from ketchup_cli import corpora
 from ketchup_cli.errors import SpecError
 from ketchup_cli.records import Example, Generation, Score
 from ketchup_cli.reporting import Reporter
-from ketchup_cli.scoring import languages, words
+from ketchup_cli.scoring import diversity, languages, words
 from ketchup_cli.scoring import report as scoring
 from ketchup_cli.scoring.items import Items, join
 from ketchup_cli.scoring.measurement import LEVEL
@@ -212,7 +212,8 @@ def _sample_warning(spec: ScoreSpec, generations: Sequence[Generation]) -> tuple
     more = sum(row.sample != 0 for row in generations)
     if not more:
         return ()
-    others = "count for pass@k alone" if spec.pass_k else "are not"
+    every = bool(spec.pass_k) or bool(set(diversity.NAMES) & set(spec.metrics))
+    others = "count for pass@k and self-BLEU alone" if every else "are not"
     return (f"several texts per prompt: sample 0 is scored, {more} other texts {others}",)
 
 

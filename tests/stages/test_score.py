@@ -210,6 +210,8 @@ def test_pass_at_k_is_of_all_samples(tmp_path: Path) -> None:
         "exact/pass@1": 100 / 3,
         "exact/pass@2": 200 / 3,
     })
+    (warning,) = artifact.manifest.summary["warnings"]
+    assert warning.endswith("3 other texts count for pass@k and self-BLEU alone")
 
 
 def test_a_metric_that_crashes_leaves_no_scores(tmp_path: Path) -> None:
