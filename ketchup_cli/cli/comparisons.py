@@ -102,7 +102,11 @@ def _table(found: "Comparison") -> list[str]:
     for couple in dict.fromkeys((pair.one, pair.other) for pair in found.pairs):
         own = [pair for pair in found.pairs if (pair.one, pair.other) == couple]
         label = "difference" if len(found.systems) == 2 else f"{couple[1]} - {couple[0]}"
-        rows += [[label, *map(_difference, own)], ["", *map(_p, own)]]
+        tests = {pair.test for pair in own}
+        # no p without its test: beside the row where all are one test, else in every cell
+        named = f"p of {own[0].test}" if len(tests) == 1 else ""
+        rows.append([label, *map(_difference, own)])
+        rows.append([named, *(_p(pair) if named else f"{pair.test}: {_p(pair)}" for pair in own)])
     return table_lines(header, rows)
 
 
@@ -129,7 +133,7 @@ def _difference(pair: "Pair") -> str:
 
 
 def _p(pair: "Pair") -> str:
-    return f"p {_probability(pair.p)} (Holm {_probability(pair.p_holm)})"
+    return f"{_probability(pair.p)} (Holm {_probability(pair.p_holm)})"
 
 
 def _probability(value: float) -> str:

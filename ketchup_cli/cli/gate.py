@@ -77,5 +77,5 @@ def _worse(found: Comparison, pairs: list[Pair]) -> Iterator[str]:
         if pair.claim == bad_end:
             yield (
                 f"{pair.other} is worse than {pair.one} in {metric.name}:"
-                f" {pair.difference:+.2f}, Holm p {pair.p_holm:.3g}"
+                f" {pair.difference:+.2f}, Holm p {pair.p_holm:.3g} of {pair.test}"
             )

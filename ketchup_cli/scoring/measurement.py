@@ -12,17 +12,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, final
 
+from ketchup_cli.statistics.resampling import Summed, percentile_interval, resampled
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Floats = NDArray[Any]
 
-LEVEL = 0.95
-"""Share of the bootstrap values inside an interval."""
 DIGITS = 6
 """Decimals of an interval's bounds, in percent."""
-DRAWS_AT_ONCE = 2_000_000
-"""Drawn item numbers that exist at a time: 16 MB."""
 
 
 @final
@@ -135,38 +133,22 @@ def intervals(
 
     Source: Efron 1979; for corpus-level BLEU, Koehn 2004. Differs: sums of statistics, not texts.
     """
-    import numpy
-
-    count = len(measurements[0].items) if measurements else 0
-    if count < 2:
+    if not measurements or len(measurements[0].items) < 2:
         return tuple(None for _ in measurements)
-    random = numpy.random.Generator(numpy.random.PCG64(seed % 2**64))
-    chunk = max(1, DRAWS_AT_ONCE // count)
-    values: list[list[Floats]] = [[] for _ in measurements]
-    for start in range(0, resamples, chunk):
-        rows = min(chunk, resamples - start)
-        times_RN = _times_drawn(random.integers(count, size=(rows, count)))
-        for column, measurement in zip(values, measurements, strict=True):
-            column.append(measurement.combine(times_RN @ measurement.statistics_NK))
-    tail = 100 * (1 - LEVEL) / 2
-    return tuple(_bounds(numpy.concatenate(column), tail) for column in values)
+    several = [summed(one) for one in measurements]
+    return tuple(map(_bounds, resampled(several, resamples=resamples, seed=seed)))
 
 
-def _bounds(values_R: Floats, tail: float) -> tuple[float, float] | None:
+def summed(one: Measurement) -> Summed:
+    """Return a measurement as a value of sums over items, which can be resampled."""
+    return Summed(statistics_NK=one.statistics_NK, combine=one.combine)
+
+
+def _bounds(values_R: Floats) -> tuple[float, float] | None:
     import numpy
 
     if not numpy.isfinite(values_R).all():
         return None
-    low, high = numpy.percentile(values_R, [tail, 100 - tail])
+    low, high = percentile_interval(values_R)
     # the order of a sum differs between processors; the digits it touches are no result
-    return round(float(low), DIGITS), round(float(high), DIGITS)
-
-
-def _times_drawn(draws_RN: Floats) -> Floats:
-    """Return how often each item was drawn in each resample."""
-    import numpy
-
-    rows, count = draws_RN.shape
-    flat = (draws_RN + count * numpy.arange(rows)[:, None]).ravel()
-    times = numpy.bincount(flat, minlength=rows * count).reshape(rows, count)
-    return times.astype(numpy.float64)
+    return round(low, DIGITS), round(high, DIGITS)

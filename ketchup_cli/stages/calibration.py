@@ -17,10 +17,11 @@ from ketchup_cli.records import ItemScores, Score, Unit
 from ketchup_cli.reporting import Reporter
 from ketchup_cli.scoring import foresight
 from ketchup_cli.scoring.foresight import Bucket, Tokens
-from ketchup_cli.scoring.measurement import LEVEL, intervals
+from ketchup_cli.scoring.measurement import intervals
 from ketchup_cli.specs import CalibrationSpec
 from ketchup_cli.stages.measured_teacher import Speaker, choose, said_by
 from ketchup_cli.stages.teaching import load_live, open_cache
+from ketchup_cli.statistics.resampling import LEVEL
 from ketchup_cli.store.build import Build
 from ketchup_cli.store.find import Input
 

@@ -17,6 +17,7 @@ from ketchup_cli.specs import CompareSpec, ScoreSpec
 from ketchup_cli.stages.comparing import Answers, Measured, compared
 from ketchup_cli.stages.comparison import FILE, ROLE, Comparison, of_metric
 from ketchup_cli.stages.score import read_scored, settings_of
+from ketchup_cli.statistics.claims import in_quality
 from ketchup_cli.statistics.resampling import LEVEL
 from ketchup_cli.store import manifest
 from ketchup_cli.store.build import Build
@@ -190,7 +191,7 @@ def _note(found: Comparison) -> str:
     metric = of_metric(found, first.metric)
     return (
         f"{first.other} against {first.one}: {first.difference:+.1f} {metric.name},"
-        f" Holm p {first.p_holm:.2g}"
+        f" {in_quality(first.claim, metric.better)} ({first.test}, Holm p {first.p_holm:.2g})"
     )
 
 

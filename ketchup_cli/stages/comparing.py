@@ -10,7 +10,7 @@ import msgspec
 
 from ketchup_cli.errors import DataError, NonFiniteError
 from ketchup_cli.scoring.directions import better, written
-from ketchup_cli.scoring.measurement import Measurement, item_mean
+from ketchup_cli.scoring.measurement import Measurement, item_mean, summed
 from ketchup_cli.specs import CompareSpec
 from ketchup_cli.stages import comparison
 from ketchup_cli.stages.claims import sentences
@@ -18,7 +18,7 @@ from ketchup_cli.stages.comparison import Comparison
 from ketchup_cli.statistics import pairs
 from ketchup_cli.statistics.claims import claim
 from ketchup_cli.statistics.power import ALPHA, minimum_detectable
-from ketchup_cli.statistics.resampling import LEVEL, Summed, resampled
+from ketchup_cli.statistics.resampling import LEVEL, resampled
 from ketchup_cli.statistics.significance import holm
 
 DIGITS = 6
@@ -94,7 +94,7 @@ def _check_runs(system: Answers) -> None:
 
 def _resampled(spec: CompareSpec, answers: Sequence[Answers]) -> Systems:
     """Return every system on every metric, resampled on the same draws."""
-    flat = [_summed(one) for system in answers for run in system.measured for one in run.values()]
+    flat = [summed(one) for system in answers for run in system.measured for one in run.values()]
     drawn = iter(resampled(flat, resamples=spec.resamples, seed=spec.seed))
     found: dict[tuple[str, str], pairs.System] = {}
     for system in answers:
@@ -104,13 +104,9 @@ def _resampled(spec: CompareSpec, answers: Sequence[Answers]) -> Systems:
             values = tuple(run[metric] for run in own)
             _check_finite(metric, runs, values)
             found[system.name, metric] = pairs.System(
-                runs=tuple(map(_summed, runs)), resampled=values, items_RN=_item_values(runs)
+                runs=tuple(map(summed, runs)), resampled=values, items_RN=_item_values(runs)
             )
     return found
-
-
-def _summed(one: Measurement) -> Summed:
-    return Summed(statistics_NK=one.statistics_NK, combine=one.combine)
 
 
 def _check_finite(metric: str, runs: Sequence[Measurement], values: Sequence[Any]) -> None:

@@ -18,11 +18,11 @@ from ketchup_cli.reporting import Reporter
 from ketchup_cli.scoring import diversity, languages, words
 from ketchup_cli.scoring import report as scoring
 from ketchup_cli.scoring.items import Items, join
-from ketchup_cli.scoring.measurement import LEVEL
 from ketchup_cli.scoring.settings import Frequencies, RougeSettings
 from ketchup_cli.spec import unknown
 from ketchup_cli.specs import ScoreSpec
 from ketchup_cli.stages.similarity import learned
+from ketchup_cli.statistics.resampling import LEVEL
 from ketchup_cli.store import manifest
 from ketchup_cli.store.build import Build
 from ketchup_cli.store.find import Input

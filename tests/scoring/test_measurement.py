@@ -4,9 +4,9 @@ import numpy
 import pytest
 import sacrebleu
 
-from ketchup_cli.scoring import measurement
 from ketchup_cli.scoring.bleu import measure
 from ketchup_cli.scoring.measurement import intervals, mean_measurement
+from ketchup_cli.statistics import resampling
 
 WORDS = ["old", "table", "opens", "green", "bird", "sees", "house"]
 
@@ -66,7 +66,7 @@ def test_a_metric_gets_the_same_draws_in_any_company() -> None:
 def test_drawing_in_pieces_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     measured = [mean_measurement("m", [float(n % 7) for n in range(31)], "s")]
     whole = intervals(measured, resamples=200, seed=3)
-    monkeypatch.setattr(measurement, "DRAWS_AT_ONCE", 100)
+    monkeypatch.setattr(resampling, "DRAWS_AT_ONCE", 100)
 
     assert intervals(measured, resamples=200, seed=3) == whole
 
