@@ -1,6 +1,6 @@
 """How often 95 % intervals hold the truth, and how often a test finds what is not there.
 
-python benchmarks/coverage.py       about two minutes of one core
+python benchmarks/coverage.py       about half a minute of one idle core
 
 Of single runs: BLEU, chrF and exact match of two systems whose made-up texts change sides by chance,
 so that none is better, examples drawn anew for every simulation. Of several seeds: a crossed model of

@@ -92,6 +92,7 @@ COMMANDS = (
     "generate --model ketchup-student",
     "score --generations teacher-texts --name teacher-scores",
     "score",
+    "compare teacher ketchup-student",
 )
 
 AGAIN = f"""

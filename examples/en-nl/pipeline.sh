@@ -22,3 +22,4 @@ ketchup compare kl-student ketchup-student --name kl-or-ketchup
 ketchup report teacher-scores kl-student ketchup-student kl-or-ketchup -o "$PWD/report.html"
 
 python table.py teacher kl-student ketchup-student
+ketchup compare kl-student ketchup-student --name students

@@ -1,3 +1,4 @@
+import re
 import shutil
 from pathlib import Path
 
@@ -269,3 +270,35 @@ def test_stdout_carries_the_id_alone(ketchup) -> None:
     result = ketchup("compare", "kl", "k4", *FEW)
 
     assert len(result.out) == 9
+
+
+@pytest.mark.usefixtures("store")
+def test_no_p_is_shown_without_its_test(ketchup) -> None:
+    both = ("--set", "resamples=1000", "--set", 'metrics=["chrf", "exact"]')
+
+    one_test = ketchup("compare", "kl", "k4", *FEW).err
+    two_tests = ketchup("compare", "kl", "k4", *both).err
+
+    assert re.search(r"p of paired bootstrap +0\.00\d+ \(Holm 0\.00\d+\)", one_test)
+    assert "  paired bootstrap: 0.0" in two_tests
+    assert "  exact McNemar: " in two_tests
+
+
+def test_several_texts_of_one_model_are_told_from_seeds_of_training(ketchup, store) -> None:
+    write(store, find(store, "kl"), "kl-again", wrong=23)
+
+    result = ketchup("compare", "kl=kl-test,kl-again", "k4", *FEW, "--json")
+
+    assert result.json["summary"]["warnings"] == [
+        "runs of `kl` are texts of one model: they cover how text is drawn, not how a model is"
+        " trained"
+    ]
+
+
+def test_runs_of_a_system_are_named_by_what_was_typed(ketchup, store) -> None:
+    write(store, find(store, "kl"), "kl-again", wrong=23)
+
+    result = ketchup("compare", "kl=kl-test,kl-again", "k4", *FEW, "--dry-run")
+
+    assert "system-1.2      kl-again@1" in result.err
+    assert "from kl=kl-again" in result.err

@@ -112,3 +112,17 @@ def test_the_plan_counts_runs_and_tests(tmp_path: Path) -> None:
 
     assert plan["systems"] == "one (2 runs), other (1 run)"
     assert plan["tests"] == "2, Holm-corrected; 95% intervals, 1,000 resamples"
+
+
+def test_a_metric_that_needs_a_model_is_refused(tmp_path: Path) -> None:
+    inputs = inputs_of(tmp_path, [GOOD], [POOR])
+
+    with pytest.raises(SpecError, match="`bertscore` is not a metric"):
+        compare.plan(spec(metrics=("bertscore",)), inputs)
+
+
+def test_a_metric_that_cannot_be_resampled_is_refused(tmp_path: Path) -> None:
+    inputs = inputs_of(tmp_path, [GOOD], [POOR])
+
+    with pytest.raises(SpecError, match="no function of sums over examples"):
+        build_comparison(tmp_path, inputs, spec(metrics=("diversity",)))
