@@ -13,6 +13,11 @@ KetchupError            1   anything below, caught once at the edge of the comma
 ├─ ShapeError           1   a tensor of another shape than its name says
 ├─ ModelError           1   a model that cannot be loaded or used
 ├─ TrackerError         1   a tracker that cannot be started
+├─ JudgeError           1   a judge that cannot be asked
+│  ├─ JudgeRefused      4   the key, the quota or the model is refused
+│  ├─ JudgeUnreachable 75   nobody answers; run again later
+│  ├─ OverBudget        8   the budget is reached; the same command goes on with a larger one
+│  └─ Unjudged          5   too many answers could not be used
 └─ NonFiniteError       7   NaN or infinity where a number was needed
 """
 
@@ -98,3 +103,31 @@ class NonFiniteError(KetchupError):
     """Raised when a NaN or an infinity stands where a number was needed."""
 
     exit_code = 7
+
+
+class JudgeError(KetchupError):
+    """Raised when a judge cannot be asked."""
+
+
+class JudgeRefused(JudgeError):
+    """Raised when no request can succeed: key, quota, model or address are refused."""
+
+    exit_code = 4
+
+
+class JudgeUnreachable(JudgeError):
+    """Raised when nobody answers, or a server asks to wait longer than allowed."""
+
+    exit_code = 75
+
+
+class OverBudget(JudgeError):
+    """Raised when the next request might cost more than is left; what was paid for is kept."""
+
+    exit_code = 8
+
+
+class Unjudged(JudgeError):
+    """Raised when more answers than allowed could not be used."""
+
+    exit_code = 5

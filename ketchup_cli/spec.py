@@ -13,7 +13,7 @@ import textwrap
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
+from typing import Annotated, Any, ClassVar, Literal, TypeVar, get_args, get_origin
 
 import msgspec
 
@@ -25,6 +25,9 @@ AnySpec = TypeVar("AnySpec", bound="Spec")
 
 class Spec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Base of all stage specs: frozen, keyword-only, every field documented below it."""
+
+    asides: ClassVar[frozenset[str]] = frozenset()
+    """Fields that decide how hard to try and not what is made: no part of an id or a manifest."""
 
 
 def read_toml(path: Path) -> Table:
@@ -159,6 +162,11 @@ def to_table(spec: Spec) -> Table:
     table = msgspec.to_builtins(spec)
     assert isinstance(table, dict)
     return table
+
+
+def identity(spec: Spec) -> Table:
+    """Return the spec as plain tables without its asides: what is stored and what enters the id."""
+    return {key: value for key, value in to_table(spec).items() if key not in spec.asides}
 
 
 def canonical(value: object) -> bytes:

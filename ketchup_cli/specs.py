@@ -11,6 +11,7 @@ from ketchup_cli.spec import Spec
 from ketchup_cli.spec_caches import CacheTeacherSpec, ImportCacheSpec
 from ketchup_cli.spec_calibration import CalibrationSpec
 from ketchup_cli.spec_compare import CompareSpec
+from ketchup_cli.spec_judge import JudgeSpec
 from ketchup_cli.spec_parts import (
     Count,
     DecodingSpec,
@@ -40,6 +41,7 @@ __all__ = [
     "FiltersSpec",
     "GenerateSpec",
     "ImportCacheSpec",
+    "JudgeSpec",
     "LabSpec",
     "MergeTeacherSpec",
     "NewModelSpec",

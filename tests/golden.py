@@ -60,7 +60,7 @@ def default_id(stage: Stage, *, objective: str | None = None, preset: str | None
         for role in stage.roles
         if role.used(settings.spec)
     ]
-    return recipe_id(stage.kind, stage.version, spec=settings.table, inputs=inputs)
+    return recipe_id(stage.kind, stage.version, spec=settings.identity, inputs=inputs)
 
 
 def read_table() -> dict[str, str]:

@@ -15,6 +15,7 @@ from ketchup_cli.cli import (
     collect,
     comparisons,
     inspect,
+    judging,
     report,
     stages,
     teachers,
@@ -37,10 +38,16 @@ _CLICK_ERROR: type[Exception] = typer.BadParameter.__mro__[2]
 
 EXIT_CODES = (
     "Exit codes: 0 done or already there, 1 error, 2 usage or settings, 3 a check failed,"
-    " 6 busy, 7 not finite, 13 no permission, 28 no space, 130 and 143 interrupted."
+    " 4 key or quota refused, 5 too many unjudged, 6 busy, 7 not finite, 8 budget reached,"
+    " 13 no permission, 28 no space, 75 try again later, 130 and 143 interrupted."
 )
 
-EXAMPLES = {**stages.EXAMPLES, **teachers.EXAMPLES, **comparisons.EXAMPLES}
+EXAMPLES = {
+    **stages.EXAMPLES,
+    **teachers.EXAMPLES,
+    **comparisons.EXAMPLES,
+    **judging.EXAMPLES,
+}
 """A line for each stage that runs as printed in examples/en-nl, once its pipeline has."""
 
 STAGE_COMMANDS: Commands = tuple(
@@ -58,6 +65,7 @@ STAGE_COMMANDS: Commands = tuple(
         ("angles", stages.angles),
         ("generate", stages.generate),
         ("score", stages.score),
+        ("judge", judging.judge),
         ("compare", comparisons.compare),
     )
 )

@@ -116,7 +116,7 @@ def prepare(request: Request) -> Job:
     key = recipe_id(
         stage.kind,
         stage.version,
-        spec=settings.table,
+        spec=settings.identity,
         inputs=[(item.input.role, item.input.digest) for item in resolution.inputs],
     )
     return Job(
@@ -209,7 +209,7 @@ def _run(job: Job, module: Any, console: Reporter) -> Artifact | None:
         digests = {role: item.digest for role, item in job.inputs.items()}
         return build.commit(
             summary=summary,
-            signature=signature(job.stage, job.settings.table, digests),
+            signature=signature(job.stage, job.settings.identity, digests),
             environment=environment(),
             seconds=round(time.monotonic() - started, 1),
         )
@@ -229,7 +229,7 @@ def _begin(job: Job, store: Store) -> AbstractContextManager[Build]:
         store,
         kind=job.stage.kind,
         version=job.stage.version,
-        spec=job.settings.table,
+        spec=job.settings.identity,
         inputs=[item.input for item in job.resolution.inputs],
         label=job.name or job.stage.name,
     )

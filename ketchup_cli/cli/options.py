@@ -65,6 +65,13 @@ SystemsArgument = Annotated[
         help="A model, its generations or scores; or CALLED=RUN,RUN,... for several seeds of one.",
     ),
 ]
+JudgedSystemsArgument = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[SYSTEM...]",
+        help="Models or their generations, two or more; else [judge] systems in ketchup.toml.",
+    ),
+]
 ComparedSplitOption = Annotated[
     str | None, typer.Option("--split", metavar="NAME", help="Split whose texts are compared.")
 ]

@@ -10,7 +10,16 @@ from typing import Any, final
 
 from ketchup_cli.cli.project import Project
 from ketchup_cli.errors import SpecError
-from ketchup_cli.spec import Spec, Table, merge, parse_assignment, resolve, to_table, unknown
+from ketchup_cli.spec import (
+    Spec,
+    Table,
+    identity,
+    merge,
+    parse_assignment,
+    resolve,
+    to_table,
+    unknown,
+)
 from ketchup_cli.spec import flatten as flatten
 from ketchup_cli.stages import Stage
 
@@ -36,9 +45,14 @@ class Settings:
 
     spec: Spec
     table: Table
-    """The spec as plain tables: what is stored and what enters the id."""
+    """The spec as plain tables, its asides among them."""
     origins: Mapping[str, str]
     """Dotted key to origin; a key that is absent has its default."""
+
+    @property
+    def identity(self) -> Table:
+        """The spec as plain tables: what is stored and what enters the id."""
+        return identity(self.spec)
 
 
 def check_k(objective: str) -> None:

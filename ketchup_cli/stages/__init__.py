@@ -288,5 +288,14 @@ STAGES: Mapping[str, Stage] = {
             roles=(_CORPUS,),
             output_role="comparison",
         ),
+        Stage(
+            name="judge",
+            module="ketchup_cli.stages.judge",
+            kind="verdicts",
+            version=1,
+            spec=specs.JudgeSpec,
+            roles=(_CORPUS,),
+            output_role="verdicts",
+        ),
     )
 }

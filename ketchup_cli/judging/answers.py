@@ -1,0 +1,207 @@
+"""From the bytes of a response to a verdict, or to the name of what went wrong.
+
+Nothing a server sends is trusted: the body is decoded strictly, every field that is read is checked,
+and a text that is not exactly a verdict is not one. An answer that cannot be used is never a tie.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Annotated, Any, Literal, get_args
+
+import msgspec
+from msgspec import Meta
+
+Outcome = Literal[
+    "ok", "refusal", "content_filter", "length", "invalid_json", "off_menu", "empty",
+    "http_4xx", "http_5xx", "timeout", "transport",
+]  # fmt: skip
+OUTCOMES: tuple[str, ...] = get_args(Outcome)
+Verdict = Literal["1", "2", "tie"]
+Protocol = Literal["json_schema", "json_object", "text"]
+
+FORMAT_FAILURES = ("length", "invalid_json", "off_menu", "empty")
+"""Asked once more; a length failure with twice the room."""
+DECLINED = ("refusal", "content_filter")
+"""Asked once more, then left unjudged."""
+
+REASON_CHARACTERS = 600
+_LINE = re.compile(r"VERDICT:\s*(1|2|tie)", re.I)
+_FENCE = re.compile(r"```(?:json)?\s*\n(.*?)\n?\s*```", re.S)
+_THOUGHT = re.compile(r"\s*<think>.*?</think>", re.S)
+
+Tokens = Annotated[int, Meta(ge=0)]
+
+
+class Usage(msgspec.Struct, frozen=True, kw_only=True):
+    """Tokens a call was billed for; `estimated` where the server did not say."""
+
+    prompt: Tokens
+    completion: Tokens
+    cached: Tokens = 0
+    estimated: bool = False
+
+
+class Answer(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What one call came to.
+
+    Invariant: `verdict` is set exactly where `outcome` is ok.
+    """
+
+    outcome: Outcome
+    verdict: Verdict | None = None
+    """In terms of the slots that were shown."""
+    reason: str = ""
+    usage: Usage | None = None
+    model: str = ""
+    """As the server names itself."""
+    fingerprint: str = ""
+    detail: str = ""
+    """What was wrong, for the person who reads the counts."""
+
+
+class _Details(msgspec.Struct, frozen=True):
+    cached_tokens: Tokens | None = None
+
+
+class _Usage(msgspec.Struct, frozen=True):
+    prompt_tokens: Tokens
+    completion_tokens: Tokens
+    prompt_tokens_details: _Details | None = None
+
+
+class _Message(msgspec.Struct, frozen=True):
+    content: str | None = None
+    refusal: str | None = None
+
+
+class _Choice(msgspec.Struct, frozen=True):
+    message: _Message
+    finish_reason: str | None = None
+
+
+class _Body(msgspec.Struct, frozen=True):
+    choices: Annotated[list[_Choice], Meta(min_length=1)]
+    usage: msgspec.Raw = msgspec.Raw(b"null")
+    model: str | None = None
+    system_fingerprint: str | None = None
+
+
+class _Spoken(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    reason: str
+    verdict: Verdict
+
+
+def read_answer(body: bytes, *, content_type: str, protocol: Protocol) -> Answer:
+    """Return what the body of a response of status 200 says.
+
+    Args:
+        body: the response, whole.
+        content_type: as its header says; anything but JSON is no answer of a model.
+        protocol: the form the verdict was asked in.
+    """
+    if "json" not in content_type.lower():
+        return Answer(
+            outcome="transport",
+            detail=f"the server answers `{_short(content_type)}`; is the address right? It"
+            " usually ends in /v1",
+        )
+    try:
+        decoded = msgspec.json.decode(_without_lone_surrogates(body), type=_Body)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        return Answer(outcome="transport", detail=f"not a chat completion: {_short(str(error))}")
+    choice = decoded.choices[0]
+    found = Answer(
+        outcome="empty",
+        usage=_usage(decoded.usage),
+        model=scrub(decoded.model or ""),
+        fingerprint=scrub(decoded.system_fingerprint or ""),
+    )
+    return _judge_message(choice, found, protocol=protocol)
+
+
+def _without_lone_surrogates(body: bytes) -> bytes:
+    """Return the body as it is, or, where half a character is escaped in it, without that half."""
+    if b"\\ud" not in body.lower():
+        return body
+    try:
+        text = json.dumps(json.loads(body), ensure_ascii=False)
+    except (ValueError, RecursionError):
+        return body
+    return text.encode("utf-8", "replace")
+
+
+def _judge_message(choice: _Choice, found: Answer, *, protocol: Protocol) -> Answer:
+    message = choice.message
+    if choice.finish_reason == "content_filter":
+        return _with(found, outcome="content_filter")
+    if message.refusal:
+        return _with(found, outcome="refusal", detail=_short(message.refusal))
+    if choice.finish_reason == "length":
+        return _with(found, outcome="length", detail="the answer was cut: max_tokens is too small")
+    text = scrub(message.content or "").strip()
+    if not text:
+        return found
+    return _as_text(text, found) if protocol == "text" else _as_json(text, found)
+
+
+def _as_json(text: str, found: Answer) -> Answer:
+    """Return the verdict of exactly one object, bare or in one fence."""
+    bare = _THOUGHT.sub("", text, count=1).strip()
+    fenced = _FENCE.findall(bare)
+    if len(fenced) > 1:
+        return _with(found, outcome="invalid_json", detail="several fenced blocks")
+    try:
+        spoken = msgspec.json.decode(fenced[0] if fenced else bare, type=_Spoken)
+    except msgspec.ValidationError as error:
+        off = "$.verdict" in str(error)
+        return _with(
+            found, outcome="off_menu" if off else "invalid_json", detail=_short(str(error))
+        )
+    except msgspec.DecodeError as error:
+        return _with(found, outcome="invalid_json", detail=_short(str(error)))
+    return _with(
+        found, outcome="ok", verdict=spoken.verdict, reason=spoken.reason[:REASON_CHARACTERS]
+    )
+
+
+def _as_text(text: str, found: Answer) -> Answer:
+    """Return the verdict of the last line, which must be one and nothing else."""
+    lines = [line.strip() for line in _THOUGHT.sub("", text, count=1).splitlines() if line.strip()]
+    matched = _LINE.fullmatch(lines[-1]) if lines else None
+    if matched is None:
+        return _with(
+            found, outcome="off_menu", detail=f"last line `{_short(lines[-1] if lines else '')}`"
+        )
+    verdict: Any = matched[1].lower()
+    return _with(
+        found, outcome="ok", verdict=verdict, reason=" ".join(lines[:-1])[:REASON_CHARACTERS]
+    )
+
+
+def _usage(raw: msgspec.Raw) -> Usage | None:
+    """Return the tokens a server reports, or None where what it says cannot be so."""
+    try:
+        usage = msgspec.json.decode(raw, type=_Usage)
+    except msgspec.DecodeError:
+        return None
+    details = usage.prompt_tokens_details
+    return Usage(
+        prompt=usage.prompt_tokens,
+        completion=usage.completion_tokens,
+        cached=min(usage.prompt_tokens, (details and details.cached_tokens) or 0),
+    )
+
+
+def scrub(text: str) -> str:
+    """Return the text with lone surrogates replaced, so that it can be written as UTF-8."""
+    return text.encode("utf-8", "replace").decode("utf-8")
+
+
+def _short(text: str) -> str:
+    return " ".join(scrub(text).split())[:200]
+
+
+def _with(answer: Answer, **changes: Any) -> Answer:
+    return msgspec.structs.replace(answer, **changes)

@@ -1,0 +1,165 @@
+"""Asking all questions of a judgement: workers, order, and what an interruption leaves."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, final
+
+import msgspec
+
+from ketchup_cli.errors import JudgeError, OverBudget
+from ketchup_cli.judging.answers import Answer, Protocol
+from ketchup_cli.judging.calls import Call
+from ketchup_cli.judging.client import Ask, Judge, OutOfBudget, Said
+from ketchup_cli.judging.probe import Abilities, Settings, body_of, probe
+from ketchup_cli.judging.prompts import looks_like_a_verdict
+from ketchup_cli.judging.responses import request_key
+from ketchup_cli.judging.tally import Judgment
+
+_UNSWAPPED: Mapping[tuple[str, str], Literal["x", "y"]] = {
+    ("xy", "1"): "x", ("xy", "2"): "y", ("yx", "1"): "y", ("yx", "2"): "x",
+}  # fmt: skip
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Server:
+    """Whom to ask and with which settings."""
+
+    address: str
+    settings: Settings
+    protocol: Literal["auto", "json_schema", "json_object", "text"]
+
+
+async def abilities_of(judge: Judge, server: Server) -> Abilities:
+    """Return what the server can do: found once, and kept beside the answers.
+
+    Raises:
+        JudgeError: it gives no verdict in any form.
+    """
+    if server.protocol != "auto":
+        return Abilities(protocol=server.protocol)
+    fact = _fact(server)
+    known = judge.kept.fact(fact)
+    if known is not None:
+        return msgspec.json.decode(known, type=Abilities)
+
+    async def send(body: Mapping[str, Any], protocol: Protocol) -> Answer:
+        return (await judge.ask(Ask(body=body, protocol=protocol))).answer
+
+    found = await probe(send, server.settings)
+    judge.kept.keep_fact(fact, msgspec.json.encode(found))
+    return found
+
+
+async def run(
+    judge: Judge,
+    server: Server,
+    calls: Sequence[Call],
+    *,
+    abilities: Abilities,
+    told: Callable[[Said], None],
+) -> tuple[Judgment, ...]:
+    """Return what every call came to, in the order of the calls.
+
+    At most `judge.means.pace.most` workers take one call after another. The first error stops them all; what
+    was answered is kept.
+
+    Raises:
+        OverBudget: the next request might cost more than is left.
+        JudgeError: no request can succeed, or nobody answers.
+    """
+    found: list[Judgment | None] = [None] * len(calls)
+    waiting = iter(range(len(calls)))
+
+    async def work() -> None:
+        for number in waiting:
+            call = calls[number]
+            body = body_of(call.question, server.settings, abilities)
+            said = await judge.ask(Ask(body=body, protocol=abilities.protocol, repeat=call.repeat))
+            found[number] = _judgment(call, said)
+            told(said)
+
+    try:
+        async with asyncio.TaskGroup() as group:
+            for _ in range(min(judge.means.pace.most, len(calls))):
+                group.create_task(work())
+    except BaseExceptionGroup as several:
+        raise _one_of(several, judge, done=sum(row is not None for row in found)) from None
+    return tuple(row for row in found if row is not None)
+
+
+def _one_of(several: BaseExceptionGroup, judge: Judge, *, done: int) -> BaseException:
+    """Return what stopped the workers: a fault of ours first, then a refusal, then the budget."""
+    budget = judge.means.budget
+    faults = [error for error in several.exceptions if not isinstance(error, OutOfBudget)]
+    if faults:
+        return min(faults, key=lambda error: isinstance(error, JudgeError))
+    return OverBudget(
+        f"the budget of {budget.limit} is reached: {done:,} calls are answered, {budget.spent:.4f}"
+        " is spent",
+        hint="give the same command with a larger budget: what is paid for is not asked again",
+    )
+
+
+def kept_count(judge: Judge, server: Server, calls: Sequence[Call], abilities: Abilities) -> int:
+    """Return how many of the calls need not be asked."""
+    return sum(
+        judge.kept.get(
+            request_key(
+                server.address,
+                body_of(call.question, server.settings, abilities),
+                repeat=call.repeat,
+            )
+        )
+        is not None
+        for call in calls
+    )
+
+
+def known_abilities(judge: Judge, server: Server) -> Abilities | None:
+    """Return what the server can do where that is settled without asking it."""
+    if server.protocol != "auto":
+        return Abilities(protocol=server.protocol)
+    known = judge.kept.fact(_fact(server))
+    return None if known is None else msgspec.json.decode(known, type=Abilities)
+
+
+def _fact(server: Server) -> str:
+    return request_key(server.address, msgspec.to_builtins(server.settings), repeat=0)
+
+
+def _judgment(call: Call, said: Said) -> Judgment:
+    answer = said.answer
+    slot = answer.verdict
+    verdict: Literal["x", "y", "tie"] | None = None
+    if slot is not None:
+        verdict = _UNSWAPPED.get((call.order, slot), "tie")
+    first, second = call.question.first, call.question.second
+    texts = (first, second) if call.order == "xy" else (second, first)
+    usage = answer.usage
+    return Judgment(
+        key=said.key,
+        item=call.item,
+        aspect=call.aspect,
+        x=call.x,
+        y=call.y,
+        order=call.order,
+        repeat=call.repeat,
+        outcome=answer.outcome,
+        slot=slot,
+        verdict=verdict,
+        reason=answer.reason,
+        detail=answer.detail,
+        control=call.control,
+        expected=call.expected,
+        model=answer.model,
+        fingerprint=answer.fingerprint,
+        prompt_tokens=0 if usage is None else usage.prompt,
+        completion_tokens=0 if usage is None else usage.completion,
+        usage_estimated=usage is None or usage.estimated,
+        characters=(len(texts[0]), len(texts[1])),
+        suspicious=any(looks_like_a_verdict(text) for text in texts),
+    )

@@ -1,0 +1,260 @@
+"""From verdicts to figures: win rates with intervals, what the judge itself is worth, a ranking.
+
+A unit is an item, a pair of systems and an aspect (and a repeat), asked in both orders. Its value for x
+is the mean over its two answers of 1, 1/2 and 0 for x, tie and y. A unit with an answer missing
+is unjudged: it is counted, and the bounds say what it could have changed.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, final
+
+import msgspec
+
+from ketchup_cli.statistics.power import minimum_detectable
+from ketchup_cli.statistics.resampling import Summed, percentile_interval, resampled
+from ketchup_cli.statistics.significance import holm, sign_flip_p
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Floats = NDArray[Any]
+
+ENOUGH_ITEMS = 30
+"""Fewer items give no call of a winner, whatever p is."""
+TRUSTED, BELIEVED = 0.9, 0.7
+"""Shares of controls answered rightly below which a warning is given, and no ranking is."""
+_VALUE: Mapping[str, float] = {"x": 1.0, "tie": 0.5, "y": 0.0}
+
+
+class Judgment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One call and what it came to: a line of `judgments.jsonl`."""
+
+    key: str
+    item: str
+    aspect: str
+    x: str
+    y: str
+    order: Literal["xy", "yx"]
+    repeat: int
+    outcome: str
+    slot: Literal["1", "2", "tie"] | None
+    """The verdict in terms of what was shown first and second."""
+    verdict: Literal["x", "y", "tie"] | None
+    reason: str
+    detail: str
+    control: str | None
+    expected: Literal["1", "2", "tie"] | None
+    model: str
+    fingerprint: str
+    prompt_tokens: int
+    completion_tokens: int
+    usage_estimated: bool
+    characters: tuple[int, int]
+    """Of x and of y."""
+    suspicious: bool
+    """Whether one of the texts talks to a judge."""
+
+
+class Figure(msgspec.Struct, frozen=True, kw_only=True):
+    """What one pair came to on one aspect."""
+
+    x: str
+    y: str
+    aspect: str
+    units: int
+    unjudged: int
+    wins: int
+    ties: int
+    losses: int
+    """By the cautious rule: a win only where both orders say so. It draws rates to 50 %."""
+    win_rate: float | None
+    """Mean value for x, ties counted half; None where nothing was judged."""
+    interval: tuple[float, float] | None
+    bounds: tuple[float, float]
+    """The rate if every unjudged unit were lost, or won."""
+    p: float | None
+    p_holm: float | None
+    consistency: float | None
+    """Share of units whose two orders agree."""
+    first_slot: float | None
+    """Share of decisive answers for what was shown first; 50 % is no bias."""
+    length_adjusted: float | None
+    """The rate at equal lengths, by a logistic fit."""
+    length_ratio: float
+    """Characters of x by those of y."""
+    detectable: float | None
+    """Smallest win rate above 50 % that this many units find with 80 % power."""
+    claim: str
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Unit:
+    item: str
+    value: float
+    agree: bool
+    gap: int
+    """Characters of x less those of y."""
+
+
+def figures(judgments: Sequence[Judgment], *, resamples: int, seed: int) -> tuple[Figure, ...]:
+    """Return the figures of every pair and aspect, p corrected over all of them (Holm)."""
+    groups: dict[tuple[str, str, str], list[Judgment]] = defaultdict(list)
+    for row in judgments:
+        if row.control is None:
+            groups[row.x, row.y, row.aspect].append(row)
+    found = [_figure(rows, resamples=resamples, seed=seed) for rows in groups.values()]
+    tested = [figure for figure in found if figure.p is not None]
+    corrected = dict(
+        zip(map(id, tested), holm([figure.p or 0.0 for figure in tested]), strict=True)
+    )
+    return tuple(_with_claim(figure, corrected.get(id(figure))) for figure in found)
+
+
+def control_accuracy(judgments: Sequence[Judgment]) -> tuple[int, int, dict[str, str]]:
+    """Return controls answered rightly, controls asked, and both by kind; unjudged ones are wrong."""
+    right: Counter[str] = Counter()
+    asked: Counter[str] = Counter()
+    for row in judgments:
+        if row.control is not None:
+            asked[row.control] += 1
+            right[row.control] += row.slot is not None and row.slot == row.expected
+    return right.total(), asked.total(), {kind: f"{right[kind]}/{asked[kind]}" for kind in asked}
+
+
+def unjudged(judgments: Sequence[Judgment]) -> dict[str, int]:
+    """Return how many calls could not be used, by reason; controls are not counted."""
+    return dict(
+        Counter(row.outcome for row in judgments if row.outcome != "ok" and row.control is None)
+    )
+
+
+def _figure(rows: Sequence[Judgment], *, resamples: int, seed: int) -> Figure:
+    import numpy
+
+    both: dict[tuple[str, int], dict[str, Judgment]] = defaultdict(dict)
+    for row in rows:
+        both[row.item, row.repeat][row.order] = row
+    units = [unit for pair in both.values() if (unit := _unit(pair)) is not None]
+    by_item = _by_item(units)
+    missing = len(both) - len(units)
+    total = sum(unit.value for unit in units)
+    decisive = [row.slot for row in rows if row.slot in {"1", "2"}]
+    ratio = sum(row.characters[0] for row in rows) / max(1, sum(row.characters[1] for row in rows))
+    values_N = numpy.asarray([numpy.mean(values) for values in by_item.values()])
+    rate = float(values_N.mean()) if units else None
+    spread = float(values_N.std(ddof=1)) if len(values_N) > 1 else 0.0
+    return Figure(
+        x=rows[0].x,
+        y=rows[0].y,
+        aspect=rows[0].aspect,
+        units=len(both),
+        unjudged=missing,
+        wins=sum(unit.value == 1 for unit in units),
+        ties=sum(0 < unit.value < 1 for unit in units),
+        losses=sum(unit.value == 0 for unit in units),
+        win_rate=rate,
+        interval=_interval(values_N, resamples=resamples, seed=seed),
+        bounds=(total / len(both), (total + missing) / len(both)),
+        p=sign_flip_p(values_N - 0.5, trials=resamples, seed=seed) if units else None,
+        p_holm=None,
+        consistency=sum(unit.agree for unit in units) / len(units) if units else None,
+        first_slot=decisive.count("1") / len(decisive) if decisive else None,
+        length_adjusted=_at_equal_length(units) if len(values_N) >= ENOUGH_ITEMS else None,
+        length_ratio=ratio,
+        detectable=(
+            min(1.0, 0.5 + minimum_detectable(spread / math.sqrt(len(values_N))))
+            if len(values_N) > 1
+            else None
+        ),
+        claim="",
+    )
+
+
+def _unit(pair: Mapping[str, Judgment]) -> _Unit | None:
+    """Return the value of a unit whose both orders were judged, else None."""
+    verdicts = [row.verdict for row in pair.values()]
+    if len(verdicts) != 2 or None in verdicts:
+        return None
+    row = next(iter(pair.values()))
+    return _Unit(
+        item=row.item,
+        value=sum(_VALUE[str(verdict)] for verdict in verdicts) / 2,
+        agree=verdicts[0] == verdicts[1],
+        gap=row.characters[0] - row.characters[1],
+    )
+
+
+def _by_item(units: Sequence[_Unit]) -> dict[str, list[float]]:
+    found: dict[str, list[float]] = defaultdict(list)
+    for unit in units:
+        found[unit.item].append(unit.value)
+    return found
+
+
+def _interval(values_N: Floats, *, resamples: int, seed: int) -> tuple[float, float] | None:
+    """Return the 95 % interval of a mean over items: bootstrap, or Student's t for few items."""
+    import numpy
+    from scipy.stats import t
+
+    count = len(values_N)
+    if count < 2:
+        return None
+    if count < ENOUGH_ITEMS:
+        half = float(t.ppf(0.975, count - 1) * values_N.std(ddof=1) / math.sqrt(count))
+        mean = float(values_N.mean())
+        return max(0.0, mean - half), min(1.0, mean + half)
+    statistics_N2 = numpy.stack([values_N, numpy.ones(count)], axis=1)
+    mean_of = Summed(
+        statistics_NK=statistics_N2, combine=lambda sums_BK: sums_BK[:, 0] / sums_BK[:, 1]
+    )
+    return percentile_interval(resampled([mean_of], resamples=resamples, seed=seed)[0])
+
+
+def _at_equal_length(units: Sequence[_Unit]) -> float | None:
+    """Return the rate at equal length: s ~ sigmoid(theta + beta tanh(gap / sd)), a little ridge.
+
+    Source: the form of length control of Dubois et al. 2024, arXiv 2404.04475. Differs: no term for
+    an item's difficulty, and fractional values.
+    """
+    import numpy
+    from scipy.optimize import minimize
+
+    gaps_N = numpy.asarray([unit.gap for unit in units], dtype=numpy.float64)
+    values_N = numpy.asarray([unit.value for unit in units])
+    spread = float(gaps_N.std())
+    if spread == 0:
+        return float(values_N.mean())
+    lean_N = numpy.tanh(gaps_N / spread)
+
+    def loss(weights: Floats) -> float:
+        logit_N = weights[0] + weights[1] * lean_N
+        fit_N = numpy.logaddexp(0.0, logit_N) - values_N * logit_N
+        return float(fit_N.sum() + 0.5e-2 * (weights**2).sum())
+
+    found = minimize(loss, numpy.zeros(2), method="BFGS")
+    return float(1 / (1 + numpy.exp(-found.x[0])))
+
+
+def _with_claim(figure: Figure, p_holm: float | None) -> Figure:
+    return msgspec.structs.replace(figure, p_holm=p_holm, claim=_claim(figure, p_holm))
+
+
+def _claim(figure: Figure, p_holm: float | None) -> str:
+    """Return what may be said, and no more."""
+    judged = figure.units - figure.unjudged
+    if figure.win_rate is None or p_holm is None or figure.interval is None:
+        return f"nothing can be said about {figure.aspect}: {judged} of {figure.units} units judged"
+    low, high = figure.interval
+    decided = p_holm < 0.05 and not low <= 0.5 <= high and judged >= ENOUGH_ITEMS
+    if not decided:
+        return f"no difference in {figure.aspect} can be claimed"
+    if figure.bounds[0] <= 0.5 <= figure.bounds[1]:
+        return f"no difference in {figure.aspect} can be claimed: the unjudged could turn it"
+    better, other = (figure.x, figure.y) if figure.win_rate > 0.5 else (figure.y, figure.x)
+    return f"this judge prefers {better} to {other} in {figure.aspect}"

@@ -1,0 +1,276 @@
+import asyncio
+import json
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import comparing
+import fault_server as fs
+import msgspec
+import pytest
+
+from ketchup_cli.errors import JudgeRefused, MismatchError, SpecError, Unjudged
+from ketchup_cli.judging.tally import Judgment
+from ketchup_cli.reporting import SilentReporter
+from ketchup_cli.spec import identity, to_table
+from ketchup_cli.spec_judge import JudgeSpec, OwnTaskSpec
+from ketchup_cli.stages import STAGES, judge
+from ketchup_cli.stages.comparison import ROLE
+from ketchup_cli.store.build import begin
+from ketchup_cli.store.find import Artifact, Input, as_input
+from ketchup_cli.store.layout import Store
+
+KEY = "sk-never-on-a-disk-1234567890"
+
+
+@contextmanager
+def serving(script: Sequence[fs.Behaviour]) -> Iterator[fs.FaultServer]:
+    """Run a fault server in a thread of its own, for stages that bring their own loop."""
+    ready, loop = threading.Event(), asyncio.new_event_loop()
+    server = fs.FaultServer(list(script))
+
+    async def begin_serving() -> None:
+        await server.__aenter__()
+        ready.set()
+
+    def work() -> None:
+        asyncio.set_event_loop(loop)
+        loop.run_until_complete(begin_serving())
+        loop.run_forever()
+        loop.run_until_complete(server.__aexit__())
+        loop.close()
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    assert ready.wait(30)
+    try:
+        yield server
+    finally:
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join(30)
+
+
+async def prefers_references(with_: fs.Conversation) -> None:
+    """Choose the candidate that shares more with the reference it is shown."""
+    shown = with_.body["messages"][1]["content"]
+    if "<<REFERENCE" not in shown:  # a question to see what the server can do
+        await with_.send(fs.completion(fs.verdict("1")))
+        return
+
+    def block(label: str) -> list[str]:
+        return shown.split(f"<<{label} ")[1].split(">>\n")[1].split("\n<<END")[0].split()
+
+    reference = block("REFERENCE")
+    shared = [
+        sum(one == other for one, other in zip(block(f"CANDIDATE {slot}"), reference, strict=False))
+        for slot in (1, 2)
+    ]
+    word = "tie" if shared[0] == shared[1] else "1" if shared[0] > shared[1] else "2"
+    await with_.send(fs.completion(fs.verdict(word)))
+
+
+def spec(server: str, folder: Path, **changes: Any) -> JudgeSpec:
+    settings = {
+        "systems": ("good", "bad"),
+        "base_url": server,
+        "model": "fake",
+        "task": "translation",
+        "aspects": ("quality",),
+        "with_reference": True,
+        "resamples": 1000,
+        "responses": str(folder / "kept.sqlite"),
+    }
+    return JudgeSpec(**settings | changes)
+
+
+def make_inputs(folder: Path, *texts: Sequence[str], **recipe: Any) -> dict[str, Input]:
+    store = Store.open(folder / "runs")
+    corpus = comparing.publish(
+        store,
+        "corpus",
+        recipe={"languages": ["en", "nl"]},
+        file="test.jsonl",
+        rows=comparing.EXAMPLES,
+    )
+    inputs = {"corpus": as_input(corpus, "corpus")}
+    for number, own in enumerate(texts, start=1):
+        role = ROLE.format(system=number, run=1)
+        inputs[role] = as_input(comparing.generations(store, own, **recipe), role)
+    return inputs
+
+
+def two(folder: Path) -> dict[str, Input]:
+    return make_inputs(folder, comparing.written(0.1), comparing.written(0.6, seed=1))
+
+
+def judged(
+    folder: Path,
+    inputs: dict[str, Input],
+    asked: JudgeSpec,
+    reporter: SilentReporter | None = None,
+) -> Artifact:
+    stage = STAGES["judge"]
+    with begin(
+        Store.open(folder / "runs"),
+        kind=stage.kind,
+        version=stage.version,
+        spec=identity(asked),
+        inputs=list(inputs.values()),
+        label="judge",
+    ) as build:
+        summary = judge.run(asked, inputs, build, reporter or SilentReporter())
+        return build.commit(summary=summary, signature="", environment={}, seconds=0.0)
+
+
+def rows(artifact: Artifact) -> list[Judgment]:
+    lines = (artifact.path / "judgments.jsonl").read_bytes().splitlines()
+    return [msgspec.json.decode(line, type=Judgment) for line in lines]
+
+
+def test_the_better_system_is_preferred_and_every_call_is_a_row(tmp_path: Path) -> None:
+    inputs = two(tmp_path)
+
+    with serving([prefers_references]) as server:
+        made = judged(tmp_path, inputs, spec(server.address, tmp_path))
+
+    found = json.loads((made.path / "judge.json").read_text())
+    assert found["figures"][0]["claim"] == "this judge prefers good to bad in quality"
+    assert made.manifest.summary["note"] == found["figures"][0]["claim"]
+    assert len(rows(made)) == 60 * 2 + found["controls"]["asked"]
+    assert found["controls"]["asked"] == 20
+
+
+def test_how_hard_one_tries_is_no_part_of_what_is_made(tmp_path: Path) -> None:
+    one = spec("http://a/v1", tmp_path)
+    other = msgspec.structs.replace(one, concurrency=3, budget=1.0, price_prompt=2.0, timeout_s=9.0)
+
+    assert identity(one) == identity(other)
+    assert identity(one) != identity(msgspec.structs.replace(one, model="another"))
+    assert set(to_table(one)) - set(identity(one)) == JudgeSpec.asides
+
+
+def test_a_replay_makes_the_same_bytes_and_opens_no_socket(tmp_path: Path) -> None:
+    inputs = two(tmp_path)
+    with serving([prefers_references]) as server:
+        asked = spec(server.address, tmp_path, concurrency=16)
+        first = judged(tmp_path, inputs, asked)
+        sent = len(server.bodies)
+        (tmp_path / "again").mkdir()
+        again = judged(
+            tmp_path / "again",
+            make_inputs(tmp_path / "again", comparing.written(0.1), comparing.written(0.6, seed=1)),
+            msgspec.structs.replace(asked, cache_only=True, concurrency=1),
+        )
+
+        assert len(server.bodies) == sent
+    assert again.digest == first.digest
+
+
+def test_the_key_is_in_no_byte_of_a_run_with_faults(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KETCHUP_API_KEY", KEY)
+    reporter = SilentReporter()
+    script = [prefers_references, prefers_references, fs.fails(500), prefers_references]
+
+    with serving(script) as server:
+        judged(tmp_path, two(tmp_path), spec(server.address, tmp_path), reporter)
+    with serving([fs.fails(401, "bad key")]) as other, pytest.raises(JudgeRefused) as caught:
+        judged(tmp_path, two(tmp_path), spec(other.address, tmp_path))
+
+    assert server.headers[0]["authorization"] == f"Bearer {KEY}"
+    written = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
+    assert KEY.encode() not in written
+    assert KEY not in f"{reporter.notes} {caught.value!r} {caught.value.hint}"
+
+
+def test_too_many_unjudged_publish_nothing_unless_allowed(tmp_path: Path) -> None:
+    async def mute(with_: fs.Conversation) -> None:
+        await with_.send(fs.completion("hm" if with_.number > 1 else fs.verdict("tie")))
+
+    inputs = two(tmp_path)
+    with serving([mute]) as server:
+        asked = spec(server.address, tmp_path, examples=5)
+        with pytest.raises(Unjudged) as caught:
+            judged(tmp_path, inputs, asked)
+        made = judged(tmp_path, inputs, msgspec.structs.replace(asked, max_unjudged=1.0))
+
+    assert caught.value.exit_code == 5
+    assert "10 of 10 calls came to nothing" in caught.value.message
+    assert made.manifest.summary["unjudged"] == {"invalid_json": 10}
+
+
+def test_the_plan_counts_calls_and_touches_nothing(tmp_path: Path) -> None:
+    inputs = two(tmp_path)
+    with serving([prefers_references]) as server:
+        asked = spec(server.address, tmp_path, price_prompt=1.0, budget=5.0)
+        before = dict(judge.plan(asked, inputs))
+        connections = server.connections
+        judged(tmp_path, inputs, asked)
+        after = dict(judge.plan(asked, inputs))
+
+    assert connections == 0
+    assert "60 items x 1 aspects x 2 orders, and 20 controls = 140 calls" in before["plan"]
+    assert before["cost"].startswith("none kept, at most ")
+    assert "of a budget of 5.0" in before["cost"]
+    assert after["cost"].startswith("140 kept, at most 0 tokens in and 0 out")
+    assert "finds a win rate of" in before["power"]
+
+
+WRONG = {
+    "no-server": ({"base_url": ""}, "`base_url` is empty"),
+    "no-model": ({"model": ""}, "`model` is empty"),
+    "aspect": ({"aspects": ("qualty",)}, "`qualty` is not an aspect"),
+    "aspect-twice": ({"aspects": ("quality", "quality")}, "each once"),
+    "task": ({"task": "poems"}, "`poems` is not a task"),
+    "one-system": ({"systems": ("good",)}, "1 systems are named"),
+    "budget-alone": ({"budget": 1.0}, "means nothing without prices"),
+}
+
+
+@pytest.mark.parametrize(("changes", "message"), WRONG.values(), ids=WRONG)
+def test_what_makes_no_sense_is_said_before_anything_is_sent(
+    tmp_path: Path, changes: dict[str, Any], message: str
+) -> None:
+    asked = msgspec.structs.replace(spec("http://127.0.0.1:9/v1", tmp_path), **changes)
+
+    with pytest.raises(SpecError) as caught:
+        judge.plan(asked, two(tmp_path))
+
+    assert message in caught.value.message
+    assert caught.value.hint
+
+
+def test_texts_of_another_split_are_refused(tmp_path: Path) -> None:
+    inputs = make_inputs(
+        tmp_path, comparing.written(0.1), comparing.written(0.6, seed=1), split="dev"
+    )
+
+    with pytest.raises(MismatchError, match="answer split `dev`"):
+        judge.plan(spec("http://127.0.0.1:9/v1", tmp_path), inputs)
+
+
+def test_an_own_task_is_shown_in_its_own_words(tmp_path: Path) -> None:
+    own = OwnTaskSpec(line="Write a headline.", aspects={"bite": "Is it short and sharp?"})
+
+    with serving([prefers_references]) as server:
+        asked = spec(server.address, tmp_path, own_task=own, aspects=("bite",), examples=3)
+        made = judged(tmp_path, two(tmp_path), asked)
+
+    shown = server.bodies[-1]["messages"][1]["content"]
+    assert shown.startswith("Task: Write a headline.")
+    assert "Criterion: bite. Is it short and sharp?" in shown
+    assert json.loads((made.path / "judge.json").read_text())["aspects"] == own.aspects
+
+
+def test_a_key_file_that_others_may_read_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "key"
+    file.write_text(KEY)
+    file.chmod(0o644)
+
+    with pytest.raises(SpecError, match="others may read"):
+        judged(
+            tmp_path, two(tmp_path), spec("http://127.0.0.1:9/v1", tmp_path, api_key_file=str(file))
+        )
