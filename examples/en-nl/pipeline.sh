@@ -18,8 +18,6 @@ for model in teacher kl-student ketchup-student; do
     ketchup score --generations "$model-test" --name "$model-scores"
 done
 
+python table.py teacher kl-student ketchup-student
 ketchup compare kl-student ketchup-student --name kl-or-ketchup
 ketchup report teacher-scores kl-student ketchup-student kl-or-ketchup -o "$PWD/report.html"
-
-python table.py teacher kl-student ketchup-student
-ketchup compare kl-student ketchup-student --name students
