@@ -10,6 +10,7 @@ KetchupError            1   anything below, caught once at the edge of the comma
 │  ├─ TooNew            1   written by a later version
 │  └─ NoSpace          28   the disk is full, or would be
 ├─ MismatchError        3   models, tokenizers or caches that do not belong together
+├─ CheckFailed          3   a check before the work, one of those of `ketchup doctor`
 ├─ ShapeError           1   a tensor of another shape than its name says
 ├─ ModelError           1   a model that cannot be loaded or used
 ├─ TrackerError         1   a tracker that cannot be started
@@ -83,6 +84,12 @@ class NoSpace(ArtifactError):
 
 class MismatchError(KetchupError):
     """Raised when models, tokenizers or caches do not belong together."""
+
+    exit_code = 3
+
+
+class CheckFailed(KetchupError):
+    """Raised when a check before the work finds a fault; the message holds its evidence."""
 
     exit_code = 3
 

@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator
 from dataclasses import MISSING, fields
 from pathlib import Path
@@ -13,7 +12,7 @@ import typer
 from ketchup_cli.cli import options as o
 from ketchup_cli.cli.console import Console, human_bytes, print_json, print_result, table_lines
 from ketchup_cli.cli.request import SCHEMA_VERSION
-from ketchup_cli.errors import KetchupError, SpecError
+from ketchup_cli.errors import SpecError
 
 ObjectiveArgument = Annotated[
     str | None, typer.Argument(metavar="[NAME]", help="One objective, with its fields.")
@@ -163,16 +162,13 @@ def _device() -> str:
 
 def _locks(folder: Path) -> str:
     """Try a lock in a folder of its own; nothing stays behind."""
-    from ketchup_cli.store.lock import locked
+    from ketchup_cli.store.trial import try_folder
 
     try:
-        with (
-            tempfile.TemporaryDirectory(dir=folder, prefix=".ketchup-") as trial,
-            locked(Path(trial) / "trial.lock", label="env"),
-        ):
-            return "flock works"
-    except (KetchupError, OSError) as error:
-        return f"flock does not work: {error}"
+        met = try_folder(folder)["flock"]
+    except OSError as error:
+        met = str(error)
+    return f"flock does not work: {met}" if met else "flock works"
 
 
 COMMANDS: o.Commands = (

@@ -14,6 +14,7 @@ from ketchup_cli.cli import (
     caches,
     collect,
     comparisons,
+    doctor,
     inspect,
     judging,
     report,
@@ -87,6 +88,7 @@ def build_app() -> typer.Typer:
         *report.COMMANDS,
         *inspect.COMMANDS,
         *collect.COMMANDS,
+        *doctor.COMMANDS,
         *watch.COMMANDS,
         *about.COMMANDS,
     ):

@@ -81,8 +81,8 @@ def execute(request: Request) -> Artifact | None:
         _print_artifact(job, artifact, console, already_done=True)
         return artifact
     _check_intact(job.resolution.inputs)
-    _show_inputs(job, console)
-    with _stage_at_work(offline=not getattr(job.settings.spec, "dataset", "")):
+    show_inputs(job.stage.name, job.resolution, console)
+    with stage_at_work(offline=not getattr(job.settings.spec, "dataset", "")):
         module = importlib.import_module(job.stage.module)
         plan = (*module.plan(job.settings.spec, job.inputs), *_duration(job, module))
         for heading, text in plan:
@@ -164,15 +164,16 @@ def _check_intact(inputs: Sequence[Resolved]) -> None:
         verify.ensure_intact(given.path)
 
 
-def _show_inputs(job: Job, console: Reporter) -> None:
+def show_inputs(heading: str, resolution: Resolution, console: Reporter) -> None:
+    """Say which input every role resolved to, and who named it."""
     lines = [
         f"{item.input.role:<15} {item.input.label}   {short(item.input.digest)}"
         f"   from {item.origin}"
-        for item in job.resolution.inputs
+        for item in resolution.inputs
     ]
-    lines += [f"{role:<15} none: {reason}" for role, reason in job.resolution.absent]
+    lines += [f"{role:<15} none: {reason}" for role, reason in resolution.absent]
     for number, line in enumerate(lines):
-        console.note(job.stage.name if number == 0 else "", line)
+        console.note(heading if number == 0 else "", line)
 
 
 def _duration(job: Job, module: Any) -> tuple[tuple[str, str], ...]:
@@ -256,7 +257,7 @@ def _run_beside(job: Job, module: Any) -> None:
 
 
 @contextmanager
-def _stage_at_work(*, offline: bool) -> Iterator[None]:
+def stage_at_work(*, offline: bool) -> Iterator[None]:
     """Keep a stage's libraries off stdout, and off the network if `offline`; let SIGTERM raise.
 
     Models that come from a hub are on disk by now; a termination that raises lets go of locks

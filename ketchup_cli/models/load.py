@@ -16,8 +16,9 @@ from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer
 
 from ketchup_cli.errors import MismatchError, ModelError, NonFiniteError, NotFound, SpecError
-from ketchup_cli.models.fingerprints import tokenizer_parts
+from ketchup_cli.models.fingerprints import difference
 from ketchup_cli.models.policy import Policy, Precision
+from ketchup_cli.models.speech import Speech, read_speech
 
 DTYPES = {
     "float32": torch.float32,
@@ -164,6 +165,20 @@ def _product_seconds(dtype: torch.dtype, device: torch.device) -> float:
     return min(taken)
 
 
+def load_speech(folder: Path) -> Speech:
+    """Return how the model of a folder speaks; its weights are not loaded.
+
+    Raises:
+        NotFound: no config.json there.
+        ModelError: files that cannot be read, or no tokenizer among them.
+    """
+    check_folder(folder)
+    with as_model_error(folder):
+        found = read_speech(folder)
+    check_tokenizer(folder, found.tokenizer)
+    return found
+
+
 @contextmanager
 def as_model_error(folder: Path) -> Iterator[None]:
     """Turn what transformers raises on an unusable folder into one error with a remedy."""
@@ -298,27 +313,14 @@ def check_same_tokenizer(teacher: Policy, student: Policy) -> None:
     Raises:
         MismatchError: with both fingerprints and the first difference.
     """
-    if teacher.fingerprint == student.fingerprint:
+    found = difference(teacher.tokenizer, student.tokenizer)
+    if found is None:
         return
     raise MismatchError(
         f"teacher and student tokenizers differ (`{teacher.fingerprint[7:15]}` and"
-        f" `{student.fingerprint[7:15]}`; {_first_difference(teacher, student)})",
+        f" `{student.fingerprint[7:15]}`; {found.first})",
         hint="use a student of the teacher's family, or `ketchup seqkd`, which needs only text",
     )
-
-
-def _first_difference(teacher: Policy, student: Policy) -> str:
-    ours = teacher.tokenizer.convert_ids_to_tokens(range(teacher.vocabulary))
-    theirs = student.tokenizer.convert_ids_to_tokens(range(student.vocabulary))
-    for index, (one, other) in enumerate(zip(ours, theirs, strict=False)):
-        if one != other:
-            return f"id {index} is {one!r} and {other!r}"
-    if len(ours) != len(theirs):
-        return f"{len(ours)} and {len(theirs)} tokens"
-    one_parts, other_parts = (tokenizer_parts(item.tokenizer) for item in (teacher, student))
-    keys = sorted(one_parts.keys() | other_parts.keys())
-    changed = [key for key in keys if one_parts.get(key) != other_parts.get(key)]
-    return f"the same tokens, but another {' and '.join(changed)}"
 
 
 def quiet() -> None:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from ketchup_cli.errors import ModelError
 from ketchup_cli.models.fingerprints import fingerprint
+from ketchup_cli.models.speech import Speech, speech
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -152,9 +153,11 @@ class Policy:
         self.tokenizer = tokenizer
         self.kind: Kind = "encoder-decoder" if model.config.is_encoder_decoder else "decoder-only"
         self.vocabulary = len(tokenizer)
-        self.eos_id = _special_id(tokenizer, model, "eos_token_id")
-        self.pad_id = _pad_id(tokenizer, self.eos_id)
-        self.start_id = _start_id(model, self.pad_id)
+        spoken = speech(tokenizer, model.config, model.generation_config)
+        self.eos_id = _end_id(spoken)
+        # masks say what is padding, never the id: a model without a pad token pads with its end token
+        self.pad_id = self.eos_id if spoken.pad is None else spoken.pad
+        self.start_id = _start_id(spoken, self.pad_id)
         self.precision: Precision = precision
         self.module = CompletionModel(model, start_id=self.start_id)
         self.module.train(model.training)
@@ -312,32 +315,19 @@ def _tensors(batch: Batch) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     return batch.prompt_BS, batch.prompt_mask_BS, batch.tokens_BT, batch.mask_BT
 
 
-def _special_id(tokenizer: Any, model: Any, name: str) -> int:
-    value = getattr(tokenizer, name, None)
-    if value is None:
-        value = getattr(model.config, name, None)
-    if isinstance(value, list | tuple):
-        value = value[0]
-    if value is None:
+def _end_id(spoken: Speech) -> int:
+    if spoken.eos is None:
         raise ModelError(
-            f"neither the tokenizer nor the model says its `{name}`",
-            hint=f"set `{name}` in config.json",
+            "neither the tokenizer nor the model says its `eos_token_id`",
+            hint="set `eos_token_id` in config.json",
         )
-    return int(value)
+    return spoken.eos
 
 
-def _pad_id(tokenizer: Any, eos_id: int) -> int:
-    value = tokenizer.pad_token_id
-    # masks say what is padding, never the id: a model without a pad token pads with its end token
-    return eos_id if value is None else int(value)
-
-
-def _start_id(model: Any, pad_id: int) -> int:
-    for config in (model.generation_config, model.config):
-        value = getattr(config, "decoder_start_token_id", None)
-        if value is not None:
-            return int(value)
-    if model.config.is_encoder_decoder:
+def _start_id(spoken: Speech, pad_id: int) -> int:
+    if spoken.start is not None:
+        return spoken.start
+    if spoken.encoder_decoder:
         raise ModelError(
             "the model does not say its `decoder_start_token_id`",
             hint="set `decoder_start_token_id` in generation_config.json",

@@ -13,6 +13,7 @@ from ketchup_cli import corpora
 from ketchup_cli.errors import MismatchError, SpecError
 from ketchup_cli.reporting import Reporter
 from ketchup_cli.specs import AnglesSpec
+from ketchup_cli.stages.gate import gate
 from ketchup_cli.store.build import Build
 from ketchup_cli.store.find import Input
 
@@ -51,6 +52,7 @@ def run(
     Raises:
         SpecError: no such split, or the teacher has no such layer.
         MismatchError: models with other tokenizers, or with states of other widths.
+        CheckFailed: models that do not speak alike in another way.
         DataError: rows without a reference, too long, or none left.
     """
     from ketchup_cli.lab.angle_plot import svg
@@ -61,6 +63,7 @@ def run(
     student, teacher = _models(spec, inputs)
     for warning in precision_warnings(student):
         reporter.note("warning", warning)
+    gate(teacher, student, inputs, split=spec.split, reporter=reporter)
     rows = _rows(spec, inputs, student, reporter)
     angles = Angles(anchor=spec.anchor, bins=spec.bins)
     tokens = _measure(spec, rows, (student, teacher), angles=angles, reporter=reporter)

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import AutoConfig, AutoTokenizer
+from transformers import AutoConfig
 
 from ketchup_cli import __version__, corpora
 from ketchup_cli.errors import DataError, SpecError
@@ -22,11 +22,10 @@ from ketchup_cli.models.cache import (
 )
 from ketchup_cli.models.cached_teacher import SOURCES
 from ketchup_cli.models.encode import Encoded, Limits, Row, by_length, collate
-from ketchup_cli.models.fingerprints import fingerprint
 from ketchup_cli.models.generation.choosing import uniforms
 from ketchup_cli.models.heads import HEAD, head_bytes, head_of
 from ketchup_cli.models.layout import Layout
-from ketchup_cli.models.load import check_folder, load_policy, precision_warnings, quiet
+from ketchup_cli.models.load import load_policy, load_speech, precision_warnings, quiet
 from ketchup_cli.models.policy import Policy
 from ketchup_cli.models.reduction import Request, score
 from ketchup_cli.models.shard_writer import ShardWriter, columns_of
@@ -48,25 +47,10 @@ OWN_STREAM = -1
 
 
 def plan(spec: CacheTeacherSpec, inputs: Mapping[str, Input]) -> tuple[tuple[str, str], ...]:
-    """Return the plan's lines: rows, tokens, bytes per token, shards; loads no weights.
-
-    Raises:
-        SpecError: settings the teacher's vocabulary does not allow.
-        NotFound, DataError: no teacher, or no rows.
-    """
-    quiet()
-    folder = inputs["teacher"].path
-    check_folder(folder)
-    tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    layout = make_layout(
-        spec,
-        vocabulary=len(tokenizer),
-        tokenizer=fingerprint(tokenizer),
-        width=_width(folder) if spec.keep == "hidden" else 0,
-    )
-    rows, tokens = _estimate(spec, inputs, tokenizer)
-    size_bytes = tokens * layout.bytes_per_token
-    shards = max(-(-rows // spec.examples_per_shard), -(-size_bytes // SHARD_BYTES))
+    """Return the plan's lines: rows, tokens, bytes per token, shards; loads no weights."""
+    layout, rows, tokens = sizes(spec, inputs)
+    size = tokens * layout.bytes_per_token
+    shards = max(-(-rows // spec.examples_per_shard), -(-size // SHARD_BYTES))
     temperatures = ", ".join(str(item) for item in spec.temperatures)
     about = "" if spec.completions == "pseudo-targets" else "about "
     most = "at most " if spec.keep == "sampled" else ""
@@ -75,9 +59,27 @@ def plan(spec: CacheTeacherSpec, inputs: Mapping[str, Input]) -> tuple[tuple[str
             "plan",
             f"{_kept(layout)}, temperatures {temperatures}; {rows:,} {spec.completions} of split"
             f" {spec.split}, {about}{tokens:,} tokens -> {shards} shards, about"
-            f" {size_bytes / 1e6:,.1f} MB ({most}{layout.bytes_per_token} B/token)",
+            f" {size / 1e6:,.1f} MB ({most}{layout.bytes_per_token} B/token)",
         ),
     )
+
+
+def sizes(spec: CacheTeacherSpec, inputs: Mapping[str, Input]) -> tuple[Layout, int, int]:
+    """Return the layout, and about how many rows and tokens there will be.
+
+    Raises:
+        SpecError, NotFound, DataError: settings, a teacher or rows that do not allow it.
+    """
+    quiet()
+    folder = inputs["teacher"].path
+    spoken = load_speech(folder)
+    layout = make_layout(
+        spec,
+        vocabulary=len(spoken.tokenizer),
+        tokenizer=spoken.fingerprint,
+        width=_width(folder) if spec.keep == "hidden" else 0,
+    )
+    return layout, *_estimate(spec, inputs, spoken.tokenizer)
 
 
 def run(

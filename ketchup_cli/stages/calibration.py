@@ -19,6 +19,7 @@ from ketchup_cli.scoring import foresight
 from ketchup_cli.scoring.foresight import Bucket, Tokens
 from ketchup_cli.scoring.measurement import intervals
 from ketchup_cli.specs import CalibrationSpec
+from ketchup_cli.stages.gate import gate
 from ketchup_cli.stages.measured_teacher import Speaker, choose, said_by
 from ketchup_cli.stages.teaching import load_live, open_cache
 from ketchup_cli.statistics.resampling import LEVEL
@@ -99,6 +100,7 @@ def run(
         SpecError: no such split, or limits of buckets that do not rise.
         DataError: rows too long, without a reference, or none left.
         MismatchError: a teacher of another tokenizer, or a cache of other rows.
+        CheckFailed: the model and its teacher do not speak alike in another way.
         NonFiniteError: the logits of the model or its teacher are NaN or infinite.
     """
     from ketchup_cli.models.load import load_policy, precision_warnings, quiet
@@ -110,7 +112,7 @@ def run(
     for warning in precision_warnings(policy):
         reporter.note("warning", warning)
     encoded = _encode(spec, inputs, policy)
-    teacher = _teacher(spec, speaker, inputs, policy=policy, rows=encoded.rows)
+    teacher = _teacher(spec, speaker, inputs, policy=policy, rows=encoded.rows, reporter=reporter)
     figures = _measure(spec, policy, encoded.rows, teacher, reporter)
     counts_V = _frequencies(spec, inputs, policy)
     tokens = _tokens(figures, counts_V)
@@ -165,9 +167,12 @@ def _teacher(
     *,
     policy: Policy,
     rows: Sequence[Row],
+    reporter: Reporter,
 ) -> Teacher | None:
     if speaker.role == "teacher":
-        return load_live(inputs["teacher"], policy, chunk_tokens=spec.chunk_tokens)
+        live = load_live(inputs["teacher"], policy, chunk_tokens=spec.chunk_tokens)
+        gate(live.policy, policy, inputs, split=spec.split, reporter=reporter)
+        return live
     if speaker.role == "cache":
         return open_cache(inputs["cache"], rows, policy)
     return None

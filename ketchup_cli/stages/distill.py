@@ -11,6 +11,7 @@ from ketchup_cli.objectives import Term
 from ketchup_cli.reporting import Reporter, how_often
 from ketchup_cli.signals import NEW_TEXT, Prefixes
 from ketchup_cli.specs import DistillSpec
+from ketchup_cli.stages.gate import gate
 from ketchup_cli.stages.learning import Learner, give_part
 from ketchup_cli.stages.teaching import (
     Speaker,
@@ -97,11 +98,11 @@ def run(
     """Write the student's folder; checkpoints live beside it until it is done.
 
     Raises:
-        MismatchError: a teacher, cache or tokenizer that does not fit.
+        MismatchError, CheckFailed: a teacher, cache, tokenizer or template that does not fit.
         DataError: rows too long, or none left.
         NonFiniteError: the loss or a gradient is NaN or infinite.
     """
-    from ketchup_cli.models.load import load_policy, precision_warnings, quiet
+    from ketchup_cli.models.load import quiet
     from ketchup_cli.stages import training
     from ketchup_cli.train.extras import extras_of, parts_of, sizes_of
     from ketchup_cli.train.metrics import MetricsLog
@@ -113,16 +114,11 @@ def run(
     _check_share(spec, terms)
     speakers = choose(spec, terms, inputs)
     accelerator = training.make_accelerator(spec)
-    student = load_policy(
-        inputs["student"].path,
-        device=str(accelerator.device),
-        precision=spec.precision,
-        dropout=spec.dropout,
-    )
-    for warning in precision_warnings(student):
-        reporter.note("warning", warning)
+    student = _student(spec, inputs, device=str(accelerator.device), reporter=reporter)
     rows = _rows(spec, terms, inputs, student=student, reporter=reporter)
     teachers, live = _teachers(spec, speakers, inputs, student=student, rows=rows)
+    if live is not None:
+        gate(live.policy, student, inputs, split=spec.split, reporter=reporter)
     learner = give_part(
         terms, teachers, live, rows=rows.get("data", ()), seed=spec.seed, reporter=reporter
     )
@@ -151,6 +147,19 @@ def run(
         ),
         build,
     )
+
+
+def _student(
+    spec: DistillSpec, inputs: Mapping[str, Input], *, device: str, reporter: Reporter
+) -> Policy:
+    from ketchup_cli.models.load import load_policy, precision_warnings
+
+    student = load_policy(
+        inputs["student"].path, device=device, precision=spec.precision, dropout=spec.dropout
+    )
+    for warning in precision_warnings(student):
+        reporter.note("warning", warning)
+    return student
 
 
 def _teachers(

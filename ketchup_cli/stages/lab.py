@@ -16,6 +16,7 @@ from ketchup_cli import corpora
 from ketchup_cli.lab.estimators import estimators
 from ketchup_cli.reporting import Reporter
 from ketchup_cli.specs import LabSpec
+from ketchup_cli.stages.gate import gate
 from ketchup_cli.store.build import Build
 from ketchup_cli.store.find import Input
 
@@ -56,6 +57,7 @@ def run(
     Raises:
         SpecError: an estimator that cannot be measured, or memory too small for the intervals.
         MismatchError: student and teacher have different tokenizers.
+        CheckFailed: they do not speak alike in another way.
         DataError: fewer prompts of that length than asked for.
         NonFiniteError: logits or a gradient are not finite.
         NoSpace: the sums of gradients, kept while it runs, would not fit on the disk.
@@ -139,6 +141,7 @@ def _prepare(
         reporter.note("warning", warning)
     student.module.eval()
     teacher = load_live(inputs["teacher"], student, chunk_tokens=spec.chunk_tokens)
+    gate(teacher.policy, student, inputs, split=spec.split, reporter=reporter)
     examples = corpora.read_split(inputs["corpus"].path, spec.split)
     rows = choose_prompts(student, examples, spec)
     rollouts = draw(student, rows, spec=spec, reporter=reporter, kept=kept)

@@ -6,14 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, final
 
+from ketchup_cli.doctor.origins import other_author
 from ketchup_cli.errors import MismatchError
 from ketchup_cli.objectives import Term
 from ketchup_cli.signals import NEW_TEXT, TEACHER_TEXT, Prefixes
 from ketchup_cli.specs import DistillSpec
 from ketchup_cli.stages.learning import part_of
-from ketchup_cli.store.digest import MANIFEST
 from ketchup_cli.store.find import Input
-from ketchup_cli.store.manifest import read as read_manifest
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -145,15 +144,8 @@ def _objection(
 
 
 def another_author(inputs: Mapping[str, Input], role: str) -> str | None:
-    """Return the teacher an input was made from, where it is not the one of this run.
-
-    None where either is unknown: an imported cache has no teacher, a folder no manifest.
-    """
-    if "teacher" not in inputs or not (inputs[role].path / MANIFEST).exists():
-        return None
-    made_from = [item for item in read_manifest(inputs[role].path).inputs if item.role == "teacher"]
-    others = [item.label for item in made_from if item.digest != inputs["teacher"].digest]
-    return others[0] if others else None
+    """Return the teacher an input was made from, where it is not the one of this run."""
+    return other_author(inputs[role], inputs["teacher"]) if "teacher" in inputs else None
 
 
 def text_warning(terms: Sequence[Term], inputs: Mapping[str, Input]) -> str | None:
