@@ -25,6 +25,7 @@ IMPERATIVES = {
     "Print",
     "Hold",
     "Compare",
+    "Test",
     "See",
 }
 
