@@ -15,7 +15,7 @@ GAP = (22.0, 44.0)
 PASSING = 16.0
 """Room for a line that passes a rank."""
 SWEEPS = 8
-NAME_LETTERS = 24
+NAME_LETTERS = 23
 LINE_LETTERS = 30
 
 Edge = tuple[str, str]

@@ -67,7 +67,7 @@ class Axes:
 
     x: str
     y: str = ""
-    x_scale: Literal["linear", "log", "steps"] = "linear"
+    x_scale: Literal["linear", "log"] = "linear"
     y_scale: Literal["linear", "log"] = "linear"
     ticks: tuple[tuple[float, str], ...] = ()
     """Places along x and what is written there; matplotlib chooses where there are none."""
@@ -205,12 +205,22 @@ def _dress(axis: Any, axes: Axes) -> None:
     axis.set_xlabel(shown(axes.x))
     if axes.y:
         axis.set_ylabel(shown(axes.y))
-    axis.set_yscale(axes.y_scale) if axes.y_scale == "log" else None
-    if axes.x_scale == "log":
-        axis.set_xscale("log")
+    for scale, of in ((axes.x_scale, axis.xaxis), (axes.y_scale, axis.yaxis)):
+        if scale == "log":
+            _make_log(axis, of)
     if axes.ticks:
         axis.set_xticks([place for place, _ in axes.ticks], labels=[t for _, t in axes.ticks])
         axis.minorticks_off()
+
+
+def _make_log(axis: Any, of: Any) -> None:
+    """Make an axis logarithmic, its marks plain numbers: matplotlib's own are formulas."""
+    from matplotlib.ticker import FuncFormatter, NullFormatter
+
+    scale = axis.set_xscale if of is axis.xaxis else axis.set_yscale
+    scale("log")
+    of.set_major_formatter(FuncFormatter(lambda value, _place: f"{value:g}"))
+    of.set_minor_formatter(NullFormatter())
 
 
 def _svg(figure: Any, *, key: str, alt: str) -> str:

@@ -24,7 +24,6 @@ PANELS: Mapping[str, tuple[str, ...]] = {
 }
 """Title, and the names in the log; of several those that are there share the panel."""
 UNITS: Mapping[str, str] = {
-    "loss": "loss per token (nats)",
     "return": "return (nats of teacher logit)",
     "entropy": "entropy (nats)",
     "length": "length (tokens)",

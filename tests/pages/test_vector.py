@@ -86,6 +86,15 @@ def test_the_same_numbers_are_the_same_bytes(draw):
     assert draw(LINES, AXES, key="k", alt="x") == draw(LINES, AXES, key="k", alt="x")
 
 
+def test_the_marks_of_a_logarithmic_axis_are_numbers():
+    line = Line(label="a", number=0, points=(Point(x=1, y=0.01), Point(x=100, y=1000)))
+    axes = Axes(x="x", y="y", x_scale="log", y_scale="log")
+    texts = [item.text for item in parts(curves([line], axes, key="k", alt="x")) if item.text]
+
+    assert {"1", "10", "100", "0.1", "1000"} <= set(texts)
+    assert not [text for text in texts if "$" in text]
+
+
 @pytest.mark.parametrize("draw", [points, intervals])
 def test_labels_are_text_whatever_they_hold(draw):
     texts = [item.text for item in parts(draw(LINES, AXES, key="k", alt="x")) if item.tag == "text"]
