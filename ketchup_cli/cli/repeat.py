@@ -46,7 +46,7 @@ def command(manifest: Manifest, *, name: str, call: Call) -> str:
         inputs = list(_inputs(stage, manifest, call))
         settings = list(_settings(stage, manifest))
     except (KetchupError, LookupError):
-        return f"# {name}: its settings are not ones of this version"
+        return f"# {name}: no command line of this version says what its manifest does"
     return " ".join(map(shlex.quote, [*typed, *inputs, *settings, "--name", name]))
 
 
@@ -65,6 +65,8 @@ def _inputs(stage: Stage, manifest: Manifest, call: Call) -> Iterator[str]:
     for entry in manifest.inputs:
         if entry.role not in roles:
             files.setdefault(_flag_of(stage, entry), []).append(call(entry))
+    if files and stage.name not in {"corpus", "compare", "import-cache"}:
+        raise LookupError(stage.name)
     if stage.name == "compare":
         yield from _systems(manifest, list(files.values()))
     elif stage.name == "import-cache":
@@ -116,7 +118,7 @@ def _settings(stage: Stage, manifest: Manifest) -> Iterator[str]:
 
 def _resolved(stage: Stage, flags: Sequence[Layer]) -> Table:
     """Return settings as a manifest holds them: lists where Python has tuples."""
-    table: Table = json.loads(canonical(resolve_settings(stage, _EMPTY, flags).table))
+    table: Table = json.loads(canonical(resolve_settings(stage, _EMPTY, flags).identity))
     return table
 
 

@@ -130,6 +130,23 @@ def intervals(lines: Sequence[Line], axes: Axes, *, key: str, alt: str) -> str:
         return _svg(figure, key=key, alt=alt)
 
 
+def shares(rows: Sequence[tuple[str, tuple[float, ...]]], *, key: str, alt: str) -> str:
+    """Return one bar a row, divided into its parts: won, tied, lost."""
+    height = 0.62 + ROW_INCHES * max(2, len(rows))
+    with _figure((PANEL_INCHES[0], height)) as (figure, axis):
+        for row, (_, parts) in enumerate(rows):
+            left = 0.0
+            for part, colour in zip(parts, (series(0), ink("rule"), series(1)), strict=True):
+                axis.barh(row, part, left=left, color=colour, height=0.6)
+                left += part
+        axis.set_ylim(len(rows) - 0.4, -0.6)
+        axis.set_yticks(range(len(rows)), labels=[shown(label) for label, _ in rows])
+        axis.tick_params(axis="y", length=0)
+        axis.grid(visible=False, axis="y")
+        _dress(axis, Axes(x="units"))
+        return _svg(figure, key=key, alt=alt)
+
+
 def told(lines: Sequence[Line]) -> str:
     """Return what lines show, in words: where each begins and ends, and its extremes."""
     return "; ".join(

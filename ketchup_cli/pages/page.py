@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from ketchup_cli.pages import words
 from ketchup_cli.pages.compared import claims, comparison
 from ketchup_cli.pages.finding import findings
+from ketchup_cli.pages.judged import verdicts
 from ketchup_cli.pages.laboratory import laboratory
 from ketchup_cli.pages.models import models, tradeoff
 from ketchup_cli.pages.overview import again, asked, cost, lineage
@@ -35,6 +36,7 @@ def make_page(sources: Sources, *, commands: Mapping[str, str], items: int, vers
         findings=findings(sources, claims=claims(sources)),
         sections=present((
             comparison(sources),
+            verdicts(sources),
             scores(sources),
             models(sources),
             tradeoff(sources),

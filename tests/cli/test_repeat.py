@@ -66,7 +66,7 @@ def manifest(
 
 
 def spec_of(stage: str, sets: list[str], preset: str | None = None) -> dict[str, Any]:
-    table = resolve_settings(STAGES[stage], EMPTY, set_layers(sets), preset=preset).table
+    table = resolve_settings(STAGES[stage], EMPTY, set_layers(sets), preset=preset).identity
     return json.loads(canonical(table))
 
 
@@ -86,7 +86,7 @@ def retyped(line: str, stage: str) -> dict[str, Any]:
         flags.append(Layer(origin="--k", table={"objective": {"k": int(given["--k"])}}))
     if "--objective" in given:
         flags = [Layer(origin="--objective", table={"objective": {"name": given["--objective"]}})]
-    table = resolve_settings(STAGES[stage], EMPTY, (*flags, *set_layers(given["--set"]))).table
+    table = resolve_settings(STAGES[stage], EMPTY, (*flags, *set_layers(given["--set"]))).identity
     return json.loads(canonical(table))
 
 
@@ -134,6 +134,12 @@ def test_what_this_version_cannot_make_is_a_comment(stage, spec, version):
     line = command(manifest(stage, spec, (), version=version), name="old", call=lambda _: "")
 
     assert line.startswith("# old: ")
+
+
+def test_inputs_that_no_flag_names_are_a_comment():
+    made = manifest("train", spec_of("train", []), [("unheard-of", "model")])
+
+    assert command(made, name="n", call=lambda _: "").startswith("# n: ")
 
 
 def test_an_input_is_called_by_name_by_hub_id_or_by_path():

@@ -1,0 +1,68 @@
+import pytest
+import reports
+
+from ketchup_cli.errors import Damaged
+from ketchup_cli.pages.judged import verdicts
+from ketchup_cli.pages.parts import Figures, Words
+from ketchup_cli.pages.sources import gather
+from ketchup_cli.store import find
+from ketchup_cli.store.layout import Store
+
+FIGURE = {
+    "x": "one",
+    "y": "<b>two",
+    "aspect": "quality",
+    "units": 10,
+    "unjudged": 1,
+    "wins": 5,
+    "ties": 3,
+    "losses": 1,
+    "win_rate": 0.7,
+    "interval": [0.55, 0.8],
+    "bounds": [0.6, 0.75],
+    "p_holm": 0.03,
+    "consistency": 0.8,
+    "first_slot": None,
+    "length_ratio": 1.0,
+    "claim": "one is preferred",
+}
+DOCUMENT = {
+    "model": "a judge",
+    "figures": [FIGURE],
+    "controls": {"right": 19, "asked": 20, "by_kind": {}},
+    "warnings": ["few items"],
+}
+
+
+@pytest.fixture
+def store(tmp_path):
+    made = Store.open(tmp_path / "runs")
+    reports.publish(made, "verdicts", {"judge.json": DOCUMENT}, name="v")
+    return made
+
+
+def test_verdicts_stand_with_their_rate_their_bounds_and_the_controls(store):
+    said, drawn = verdicts(gather(store, ["v"])).blocks
+    assert isinstance(said, Words)
+    assert isinstance(drawn, Figures)
+    row = [cell.replace("\u00a0", " ") for cell in drawn.table.rows[0]]
+
+    assert said.paragraphs == (
+        "Judge a judge: 19 of 20 controls answered rightly.",
+        "one is preferred",
+        "few items",
+    )
+    assert row[3:9] == ["5", "3", "1", "1", "0.700 [0.550, 0.800]", "0.600, 0.750"]
+    assert [figure.title for figure in drawn.figures] == [
+        "won, tied, lost by the first",
+        "win rate of the first",
+    ]
+    assert not any("<b>two" in figure.drawing for figure in drawn.figures)
+
+
+def test_verdicts_that_were_changed_are_not_shown(store):
+    path = find.find(store, "v").path / "judge.json"
+    path.write_bytes(path.read_bytes().replace(b"19", b"20"))
+
+    with pytest.raises(Damaged):
+        verdicts(gather(store, ["v"]))
