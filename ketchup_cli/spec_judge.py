@@ -2,7 +2,7 @@
 
 from typing import Annotated, ClassVar, Literal, final
 
-from msgspec import Meta
+from msgspec import Meta, field
 
 from ketchup_cli.spec import Spec
 
@@ -17,10 +17,10 @@ Positive = Annotated[float, Meta(gt=0.0)]
 class OwnTaskSpec(Spec, frozen=True, kw_only=True):
     """A task and what is judged of it, in a person's own words."""
 
-    line: str
+    line: str = ""
     """What a judge reads: what the candidates were to do."""
-    aspects: dict[str, str]
-    """Definition of each aspect by its name."""
+    aspects: dict[str, str] = field(default_factory=dict)
+    """Definition of each aspect by its name; none is no own task."""
 
 
 @final
@@ -45,7 +45,7 @@ class JudgeSpec(Spec, frozen=True, kw_only=True):
     """What is judged, one question each."""
     task: str = "summary"
     """Whose definitions of the aspects are read: summary, translation or reasoning."""
-    own_task: OwnTaskSpec | None = None
+    own_task: OwnTaskSpec = OwnTaskSpec()
     """A task of one's own in place of `task`; --aspects-file reads it from a file."""
     base_url: str = ""
     """Where the server is; its address usually ends in /v1."""

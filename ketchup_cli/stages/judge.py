@@ -216,7 +216,7 @@ def _answered(spec: JudgeSpec, texts: Input) -> int:
 
 
 def _task(spec: JudgeSpec) -> Task:
-    if spec.own_task is None:
+    if not spec.own_task.aspects:
         return choose_task(spec.task)
     return choose_task("", line=spec.own_task.line, aspects=spec.own_task.aspects)
 

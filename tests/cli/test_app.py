@@ -20,6 +20,7 @@ IMPERATIVES = {
     "Write",
     "Let",
     "Score",
+    "Ask",
     "List",
     "Show",
     "Print",

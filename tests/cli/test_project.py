@@ -73,7 +73,9 @@ def test_what_makes_no_sense_is_named(tmp_path, text, message):
 def test_every_role_of_a_stage_may_be_named():
     assert role_names() == (
         "cache",
+        "comparison",
         "corpus",
+        "encoder",
         "extra-corpus",
         "generations",
         "model",
@@ -81,4 +83,5 @@ def test_every_role_of_a_stage_may_be_named():
         "scores",
         "student",
         "teacher",
+        "verdicts",
     )

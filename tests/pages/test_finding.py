@@ -101,7 +101,8 @@ def test_two_texts_of_one_model_are_told_apart(tmp_path):
         spec={"split": "dev"},
     )
 
-    assert [system.label for system in systems(gather(made, ["one"]))] == ["one-test@1", "again@1"]
+    # in the order they were made, which within one second nobody knows
+    assert {system.label for system in systems(gather(made, ["one"]))} == {"one-test@1", "again@1"}
 
 
 def test_intervals_that_overlap_rank_nobody(store):

@@ -18,7 +18,7 @@ PROGRAM = [sys.executable, faults.__file__]
 
 def report_of(*arguments: str) -> dict[str, Any]:
     done = subprocess.run(
-        [*PROGRAM, *arguments], capture_output=True, text=True, check=True, timeout=120
+        [*PROGRAM, *arguments], capture_output=True, text=True, check=True, timeout=600
     )
     return dict(json.loads(done.stdout))
 

@@ -18,11 +18,13 @@ def test_opening_makes_the_folder_and_its_marker(tmp_path: Path) -> None:
 
 def test_opening_again_changes_nothing(tmp_path: Path) -> None:
     Store.open(tmp_path)
-    before = (tmp_path / MARKER).stat()
+    before, content = (tmp_path / MARKER).stat(), (tmp_path / MARKER).read_bytes()
 
     Store.open(tmp_path)
 
-    assert (tmp_path / MARKER).stat() == before
+    after = (tmp_path / MARKER).stat()
+    assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+    assert (tmp_path / MARKER).read_bytes() == content
 
 
 def test_opening_without_create_writes_nothing(tmp_path: Path) -> None:
