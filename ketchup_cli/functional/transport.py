@@ -221,12 +221,12 @@ class _Groups(torch.autograd.Function):
         for which in point_groups(len(places_N), most):
             places = places_N[which]
             share = len(places) / len(places_N)
-            own_NV = logits_NV[places].detach().requires_grad_(asked)
+            own_NV = logits_NV[places].softmax(dim=-1).requires_grad_(asked)
             with torch.enable_grad():
-                found, missing = visit(which, own_NV.softmax(dim=-1))
+                found, missing = visit(which, own_NV)
             if slope_NV is not None:
-                (own_slope_NV,) = torch.autograd.grad(found, own_NV)
-                slope_NV[places] = share * own_slope_NV
+                (of_own_NV,) = torch.autograd.grad(found, own_NV)
+                slope_NV[places] = _through_softmax(own_NV.detach(), of_own_NV).mul_(share)
             loss, short = loss + share * found.detach(), short + share * missing
         if slope_NV is not None:
             ctx.save_for_backward(slope_NV)
@@ -239,3 +239,9 @@ class _Groups(torch.autograd.Function):
         (slope_NV,) = ctx.saved_tensors
         # in place: there is no second backward, and this is the largest tensor there is
         return slope_NV.mul_(grad), None, None, None
+
+
+def _through_softmax(q_NV: Tensor, slope_NV: Tensor) -> Tensor:
+    """Turn the gradient on probabilities into that on their logits, in its own place."""
+    slope_NV -= torch.linalg.vecdot(q_NV, slope_NV)[:, None]
+    return slope_NV.mul_(q_NV)
