@@ -72,7 +72,7 @@ class JudgeSpec(Spec, frozen=True, kw_only=True):
     resamples: Annotated[int, Meta(ge=1000)] = 10_000
     """Bootstrap samples behind an interval, and sign flips behind a p."""
     seed: int = 0
-    """Decides examples, controls, and those; it is sent to the server too."""
+    """Decides examples, controls, those, and the seed of every request."""
 
     concurrency: Annotated[int, Meta(ge=1, le=1024)] = 32
     """Most requests open at once; it begins with four. This and what follows is not part of the id."""

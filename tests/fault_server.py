@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -205,3 +207,30 @@ def bomb(megabytes: int) -> Behaviour:
 
     packed = gzip.compress(b" " * (megabytes << 20))
     return sends(packed, headers={"content-encoding": "gzip"})
+
+
+@contextmanager
+def serving(script: Sequence[Behaviour]) -> Iterator[FaultServer]:
+    """Run a fault server in a thread of its own, for stages that bring their own loop."""
+    ready, loop = threading.Event(), asyncio.new_event_loop()
+    server = FaultServer(list(script))
+
+    async def begin_serving() -> None:
+        await server.__aenter__()
+        ready.set()
+
+    def work() -> None:
+        asyncio.set_event_loop(loop)
+        loop.run_until_complete(begin_serving())
+        loop.run_forever()
+        loop.run_until_complete(server.__aexit__())
+        loop.close()
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    assert ready.wait(30)
+    try:
+        yield server
+    finally:
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join(30)

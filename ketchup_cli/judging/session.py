@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, final
@@ -21,6 +22,8 @@ from ketchup_cli.judging.tally import Judgment
 _UNSWAPPED: Mapping[tuple[str, str], Literal["x", "y"]] = {
     ("xy", "1"): "x", ("xy", "2"): "y", ("yx", "1"): "y", ("yx", "2"): "x",
 }  # fmt: skip
+_LARGEST_SEED = 2**31 - 1
+"""Servers hold a seed in as few as 32 bits, some of them with a sign."""
 
 
 @final
@@ -77,8 +80,7 @@ async def run(
     async def work() -> None:
         for number in waiting:
             call = calls[number]
-            body = body_of(call.question, server.settings, abilities)
-            said = await judge.ask(Ask(body=body, protocol=abilities.protocol, repeat=call.repeat))
+            said = await judge.ask(request(call, server, abilities))
             found[number] = _judgment(call, said)
             told(said)
 
@@ -104,19 +106,27 @@ def _one_of(several: BaseExceptionGroup, judge: Judge, *, done: int) -> BaseExce
     )
 
 
+def request(call: Call, server: Server, abilities: Abilities) -> Ask:
+    """Return what is sent for a call.
+
+    Above temperature 0 every call has a seed of its own: from one seed a server draws the same
+    numbers for every question, and what chance decides would be decided alike in all of them.
+    """
+    settings = server.settings
+    if settings.temperature > 0:
+        parts = (settings.seed, call.item, call.x, call.y, call.aspect, call.order, call.repeat)
+        drawn = hashlib.sha256("\x1f".join(map(str, parts)).encode()).digest()
+        seed = int.from_bytes(drawn[:4], "big") & _LARGEST_SEED
+        settings = msgspec.structs.replace(settings, seed=seed)
+    body = body_of(call.question, settings, abilities)
+    return Ask(body=body, protocol=abilities.protocol, repeat=call.repeat)
+
+
 def kept_count(judge: Judge, server: Server, calls: Sequence[Call], abilities: Abilities) -> int:
     """Return how many of the calls need not be asked."""
-    return sum(
-        judge.kept.get(
-            request_key(
-                server.address,
-                body_of(call.question, server.settings, abilities),
-                repeat=call.repeat,
-            )
-        )
-        is not None
-        for call in calls
-    )
+    asks = (request(call, server, abilities) for call in calls)
+    keys = (request_key(server.address, ask.body, repeat=ask.repeat) for ask in asks)
+    return sum(judge.kept.get(key) is not None for key in keys)
 
 
 def known_abilities(judge: Judge, server: Server) -> Abilities | None:

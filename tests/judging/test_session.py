@@ -17,7 +17,7 @@ from ketchup_cli.judging.probe import Abilities, Settings
 from ketchup_cli.judging.report import Report, make_report
 from ketchup_cli.judging.responses import Responses
 from ketchup_cli.judging.retrying import Limits
-from ketchup_cli.judging.session import Server, abilities_of, run
+from ketchup_cli.judging.session import Server, abilities_of, request, run
 from ketchup_cli.judging.tally import Judgment
 from ketchup_cli.judging.wire import OpenAIWire
 
@@ -305,3 +305,16 @@ def test_a_refused_key_stops_all_workers_at_once(tmp_path: Path) -> None:
         ask(script, tmp_path, questions(30, 0))
 
     assert caught.value.exit_code == 4
+
+
+@pytest.mark.parametrize("temperature", [0.0, 0.7])
+def test_calls_have_a_seed_of_their_own_only_where_chance_decides(temperature: float) -> None:
+    settings = Settings(model="m", max_tokens=64, temperature=temperature, seed=5)
+    to = Server(address="http://judge/v1", settings=settings, protocol="text")
+    asked = calls(items(3), SYSTEMS, FORM)
+
+    seeds = [request(call, to, Abilities(protocol="text")).body["seed"] for call in asked]
+
+    assert len(set(seeds)) == (1 if temperature == 0 else len(asked))
+    assert all(0 <= seed < 2**31 for seed in seeds)
+    assert seeds == [request(call, to, Abilities(protocol="text")).body["seed"] for call in asked]

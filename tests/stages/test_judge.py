@@ -1,8 +1,4 @@
-import asyncio
 import json
-import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -10,46 +6,16 @@ import comparing
 import fault_server as fs
 import msgspec
 import pytest
+from fault_server import serving
+from judgements import judged, make_inputs, rows, spec, two
 
 from ketchup_cli.errors import JudgeRefused, MismatchError, SpecError, Unjudged
-from ketchup_cli.judging.tally import Judgment
 from ketchup_cli.reporting import SilentReporter
 from ketchup_cli.spec import identity, to_table
 from ketchup_cli.spec_judge import JudgeSpec, OwnTaskSpec
-from ketchup_cli.stages import STAGES, judge
-from ketchup_cli.stages.comparison import ROLE
-from ketchup_cli.store.build import begin
-from ketchup_cli.store.find import Artifact, Input, as_input
-from ketchup_cli.store.layout import Store
+from ketchup_cli.stages import judge
 
 KEY = "sk-never-on-a-disk-1234567890"
-
-
-@contextmanager
-def serving(script: Sequence[fs.Behaviour]) -> Iterator[fs.FaultServer]:
-    """Run a fault server in a thread of its own, for stages that bring their own loop."""
-    ready, loop = threading.Event(), asyncio.new_event_loop()
-    server = fs.FaultServer(list(script))
-
-    async def begin_serving() -> None:
-        await server.__aenter__()
-        ready.set()
-
-    def work() -> None:
-        asyncio.set_event_loop(loop)
-        loop.run_until_complete(begin_serving())
-        loop.run_forever()
-        loop.run_until_complete(server.__aexit__())
-        loop.close()
-
-    thread = threading.Thread(target=work)
-    thread.start()
-    assert ready.wait(30)
-    try:
-        yield server
-    finally:
-        loop.call_soon_threadsafe(loop.stop)
-        thread.join(30)
 
 
 async def prefers_references(with_: fs.Conversation) -> None:
@@ -69,64 +35,6 @@ async def prefers_references(with_: fs.Conversation) -> None:
     ]
     word = "tie" if shared[0] == shared[1] else "1" if shared[0] > shared[1] else "2"
     await with_.send(fs.completion(fs.verdict(word)))
-
-
-def spec(server: str, folder: Path, **changes: Any) -> JudgeSpec:
-    settings = {
-        "systems": ("good", "bad"),
-        "base_url": server,
-        "model": "fake",
-        "task": "translation",
-        "aspects": ("quality",),
-        "with_reference": True,
-        "resamples": 1000,
-        "responses": str(folder / "kept.sqlite"),
-    }
-    return JudgeSpec(**settings | changes)
-
-
-def make_inputs(folder: Path, *texts: Sequence[str], **recipe: Any) -> dict[str, Input]:
-    store = Store.open(folder / "runs")
-    corpus = comparing.publish(
-        store,
-        "corpus",
-        recipe={"languages": ["en", "nl"]},
-        file="test.jsonl",
-        rows=comparing.EXAMPLES,
-    )
-    inputs = {"corpus": as_input(corpus, "corpus")}
-    for number, own in enumerate(texts, start=1):
-        role = ROLE.format(system=number, run=1)
-        inputs[role] = as_input(comparing.generations(store, own, **recipe), role)
-    return inputs
-
-
-def two(folder: Path) -> dict[str, Input]:
-    return make_inputs(folder, comparing.written(0.1), comparing.written(0.6, seed=1))
-
-
-def judged(
-    folder: Path,
-    inputs: dict[str, Input],
-    asked: JudgeSpec,
-    reporter: SilentReporter | None = None,
-) -> Artifact:
-    stage = STAGES["judge"]
-    with begin(
-        Store.open(folder / "runs"),
-        kind=stage.kind,
-        version=stage.version,
-        spec=identity(asked),
-        inputs=list(inputs.values()),
-        label="judge",
-    ) as build:
-        summary = judge.run(asked, inputs, build, reporter or SilentReporter())
-        return build.commit(summary=summary, signature="", environment={}, seconds=0.0)
-
-
-def rows(artifact: Artifact) -> list[Judgment]:
-    lines = (artifact.path / "judgments.jsonl").read_bytes().splitlines()
-    return [msgspec.json.decode(line, type=Judgment) for line in lines]
 
 
 def test_the_better_system_is_preferred_and_every_call_is_a_row(tmp_path: Path) -> None:

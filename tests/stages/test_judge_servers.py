@@ -1,0 +1,91 @@
+"""`judge` against servers that others wrote, with models of random weights, which know nothing."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import tiny_gguf
+from judgements import judged, rows, spec, two
+
+from ketchup_cli.reporting import SilentReporter
+from ketchup_cli.store.find import Artifact
+
+ITEMS, CONTROLS = 30, 15
+
+
+@pytest.fixture(scope="module")
+def llama(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    for package in ("gguf", "xllamacpp"):
+        pytest.importorskip(package, reason=f"no {package} on this platform: pip install {package}")
+    path = tmp_path_factory.mktemp("llama") / "random.gguf"
+    tiny_gguf.write_model(path)
+    with tiny_gguf.serving(path) as address:
+        yield address
+
+
+@pytest.fixture(scope="module")
+def by_llama(
+    llama: str, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Artifact, SilentReporter]:
+    folder = tmp_path_factory.mktemp("judged")
+    asked = spec(
+        llama,
+        folder,
+        protocol="auto",
+        examples=ITEMS,
+        controls=CONTROLS,
+        with_reference=False,
+        temperature=1.0,
+        max_tokens=200,
+        max_unjudged=0.2,
+        concurrency=4,
+    )
+    reporter = SilentReporter()
+    return judged(folder, two(folder), asked, reporter), reporter
+
+
+def report(made: Artifact) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((made.path / "judge.json").read_text())
+    return found
+
+
+def test_llama_gives_verdicts_in_the_form_of_the_schema(
+    by_llama: tuple[Artifact, SilentReporter],
+) -> None:
+    made, _ = by_llama
+    found = rows(made)
+
+    assert report(made)["abilities"]["protocol"] == "json_schema"
+    assert len(found) == ITEMS * 2 + CONTROLS
+    assert sum(row.outcome == "ok" for row in found) >= 0.9 * len(found)
+    assert {row.model for row in found} == {"random"}
+    assert all(row.prompt_tokens > 1000 and not row.usage_estimated for row in found)
+
+
+def test_a_judge_that_knows_nothing_prefers_nobody(
+    by_llama: tuple[Artifact, SilentReporter],
+) -> None:
+    made, _ = by_llama
+    (figure,) = report(made)["figures"]
+    low, high = figure["interval"]
+
+    # weights and draws have seeds: this is the same interval every time
+    assert low <= 0.5 <= high
+    assert figure["p_holm"] > 0.05
+    assert figure["claim"].startswith("nothing is claimed")
+
+
+def test_a_judge_that_knows_nothing_fails_its_controls_and_ranks_nobody(
+    by_llama: tuple[Artifact, SilentReporter],
+) -> None:
+    made, reporter = by_llama
+    controls = report(made)["controls"]
+    told = " ".join(f"{label} {text}" for label, text in reporter.notes)
+
+    assert controls["asked"] == CONTROLS
+    assert controls["right"] < 0.7 * controls["asked"]
+    assert report(made)["ranking"] == {}
+    assert "below 70%" in told
+    assert "prefers" not in told
+    assert "ranking" not in told
