@@ -11,6 +11,7 @@ import typer
 from ketchup_cli import __version__
 from ketchup_cli.cli import (
     about,
+    axioms,
     caches,
     collect,
     comparisons,
@@ -89,6 +90,7 @@ def build_app() -> typer.Typer:
         *inspect.COMMANDS,
         *collect.COMMANDS,
         *doctor.COMMANDS,
+        *axioms.COMMANDS,
         *watch.COMMANDS,
         *about.COMMANDS,
     ):
