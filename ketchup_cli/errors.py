@@ -14,6 +14,7 @@ KetchupError            1   anything below, caught once at the edge of the comma
 ├─ ShapeError           1   a tensor of another shape than its name says
 ├─ ModelError           1   a model that cannot be loaded or used
 ├─ TrackerError         1   a tracker that cannot be started
+├─ RewardError          1   a reward that cannot be used, or that failed where it must not
 ├─ JudgeError           1   a judge that cannot be asked
 │  ├─ JudgeRefused      4   the key, the quota or the model is refused
 │  ├─ JudgeUnreachable 75   nobody answers; run again later
@@ -110,6 +111,10 @@ class NonFiniteError(KetchupError):
     """Raised when a NaN or an infinity stands where a number was needed."""
 
     exit_code = 7
+
+
+class RewardError(KetchupError):
+    """Raised when a reward cannot be used at all, or failed where that ends a run."""
 
 
 class JudgeError(KetchupError):

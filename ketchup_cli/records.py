@@ -35,6 +35,27 @@ class Generation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     """Sum of the token log-probabilities under the settings it was decoded with (nats)."""
 
 
+@final
+class Rollout(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One sampled completion with the log-probability of every token, and what it earned.
+
+    Invariant: as long as `tokens`, `logps` are those under the distribution each was drawn from
+    (nats). `correct` and `reward` are null where none was asked for, or where `failure` says why.
+    """
+
+    id: str
+    sample: int
+    """Index among the samples of one prompt."""
+    text: str
+    tokens: tuple[int, ...]
+    logps: tuple[float, ...]
+    stop: Literal["eos", "length"]
+    correct: bool | None = None
+    reward: float | None = None
+    failure: str = ""
+    """Why there is no reward: raised, timed out, died, not finite, not a number."""
+
+
 Unit = Literal["percent", "share", "nats", "ratio"]
 """What a figure is in: share is 0 to 1, or to 2 for a Brier score."""
 

@@ -30,6 +30,7 @@ from ketchup_cli.spec_parts import (
     TrainingSpec,
     ValidationSpec,
 )
+from ketchup_cli.spec_rewards import RewardSpec, RolloutsSpec
 
 __all__ = [
     "CacheTeacherSpec",
@@ -47,7 +48,9 @@ __all__ = [
     "NewModelSpec",
     "OptimizerSpec",
     "ReplaySpec",
+    "RewardSpec",
     "RolloutSpec",
+    "RolloutsSpec",
     "ScoreSpec",
     "SeqkdSpec",
     "ShrinkSpec",

@@ -19,6 +19,7 @@ from ketchup_cli.cli import (
     inspect,
     judging,
     report,
+    rollouts,
     stages,
     teachers,
     watch,
@@ -47,6 +48,7 @@ EXIT_CODES = (
 EXAMPLES = {
     **stages.EXAMPLES,
     **teachers.EXAMPLES,
+    **rollouts.EXAMPLES,
     **comparisons.EXAMPLES,
     **judging.EXAMPLES,
 }
@@ -66,6 +68,7 @@ STAGE_COMMANDS: Commands = tuple(
         ("lab", stages.lab),
         ("angles", stages.angles),
         ("generate", stages.generate),
+        ("rollout", rollouts.rollout),
         ("score", stages.score),
         ("judge", judging.judge),
         ("compare", comparisons.compare),

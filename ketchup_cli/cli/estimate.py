@@ -32,6 +32,9 @@ RATES: Mapping[str, Rate] = {
     "seqkd": Rate(
         role="teacher", figure="texts_per_s", settings=("decoding", "device", "precision")
     ),
+    "rollout": Rate(
+        role="model", figure="texts_per_s", settings=("decoding", "device", "precision")
+    ),
     "generate": Rate(
         role="model", figure="texts_per_s", settings=("decoding", "device", "precision")
     ),

@@ -22,6 +22,7 @@ from ketchup_cli.cli.following import next_line
 from ketchup_cli.cli.inputs import Place, Resolution, Resolved, file_inputs, resolve_roles
 from ketchup_cli.cli.project import Project, load_project
 from ketchup_cli.cli.request import SCHEMA_VERSION, Request
+from ketchup_cli.cli.rewards import reward_files
 from ketchup_cli.cli.settings import Settings, flatten, resolve_settings, set_layers
 from ketchup_cli.cli.systems import system_inputs
 from ketchup_cli.cli.tracking import Subject, check_trackers, tracked
@@ -110,7 +111,12 @@ def prepare(request: Request) -> Job:
     place = Place(store=store, project=project, download=not common.dry_run)
     found = resolve_roles(stage, settings.spec, request.roles, place=place)
     resolution = Resolution(
-        inputs=(*file_inputs(request.files), *_compared(request, settings, place), *found.inputs),
+        inputs=(
+            *file_inputs(request.files),
+            *reward_files(settings, folder=project.folder),
+            *_compared(request, settings, place),
+            *found.inputs,
+        ),
         absent=found.absent,
     )
     key = recipe_id(

@@ -26,6 +26,7 @@ AFTER: Mapping[str, Next] = {
         carried=("student", "teacher", "corpus"),
     ),
     "generate": Next(commands=("ketchup score --generations {name}",), carried=("corpus",)),
+    "rollout": Next(commands=("ketchup show {name}",)),
     "merge-teacher": Next(commands=("ketchup cache-teacher --teacher {name}",)),
     "score": Next(commands=("ketchup show {name}",)),
     "calibration": Next(commands=("ketchup show {name}",)),

@@ -63,7 +63,7 @@ def _inputs(stage: Stage, manifest: Manifest, call: Call) -> Iterator[str]:
     roles = {role.name for role in stage.roles}
     files: dict[str, list[str]] = {}
     for entry in manifest.inputs:
-        if entry.role not in roles:
+        if entry.role not in roles and not entry.role.startswith("reward."):
             files.setdefault(_flag_of(stage, entry), []).append(call(entry))
     if files and stage.name not in {"corpus", "compare", "import-cache"}:
         raise LookupError(stage.name)

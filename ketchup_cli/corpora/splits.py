@@ -11,10 +11,10 @@ import msgspec
 
 from ketchup_cli.corpora.lines import read_lines
 from ketchup_cli.errors import DataError, SpecError
-from ketchup_cli.records import Example, Generation
+from ketchup_cli.records import Example, Generation, Rollout
 from ketchup_cli.spec import unknown
 
-AnyRecord = TypeVar("AnyRecord", Example, Generation)
+AnyRecord = TypeVar("AnyRecord", Example, Generation, Rollout)
 FIRST_SPLITS = ("train", "dev", "test")
 
 
@@ -57,6 +57,17 @@ def read_generations(path: Path) -> list[Generation]:
         DataError: the file is empty, a row cannot be read, or one sample occurs twice.
     """
     rows = _read(path, Generation)
+    _check_unique(path, [f"{row.id}` sample `{row.sample}" for row in rows])
+    return rows
+
+
+def read_rollouts(path: Path) -> list[Rollout]:
+    """Return the rows of a `rollouts.jsonl`, in file order.
+
+    Raises:
+        DataError: the file is empty, a row cannot be read, or one sample occurs twice.
+    """
+    rows = _read(path, Rollout)
     _check_unique(path, [f"{row.id}` sample `{row.sample}" for row in rows])
     return rows
 

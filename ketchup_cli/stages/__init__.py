@@ -237,6 +237,15 @@ STAGES: Mapping[str, Stage] = {
             output_role="generations",
         ),
         Stage(
+            name="rollout",
+            module="ketchup_cli.stages.rollout",
+            kind="rollouts",
+            version=1,
+            spec=specs.RolloutsSpec,
+            roles=(Role(name="model", kind="model"), _CORPUS),
+            output_role="rollouts",
+        ),
+        Stage(
             name="score",
             module="ketchup_cli.stages.score",
             kind="scores",

@@ -7,26 +7,31 @@ bytes are those of an uninterrupted run.
 
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, final
+from typing import Any, TypeVar, final
+
+import msgspec
 
 from ketchup_cli import corpora
 from ketchup_cli.errors import DataError
 from ketchup_cli.models.encode import Encoded, Limits, Row, encode_prompts
-from ketchup_cli.models.generation.hf import generate
+from ketchup_cli.models.generation.hf import OnBatch, generate
 from ketchup_cli.models.load import load_policy, precision_warnings, quiet
 from ketchup_cli.models.policy import Policy
-from ketchup_cli.records import Example, Generation
+from ketchup_cli.records import Example, Generation, Rollout
 from ketchup_cli.reporting import Reporter
-from ketchup_cli.specs import GenerateSpec, SeqkdSpec
+from ketchup_cli.specs import GenerateSpec, RolloutsSpec, SeqkdSpec
 from ketchup_cli.store.build import Build
 from ketchup_cli.store.encoding import json_lines
 from ketchup_cli.store.files import replace_file
 from ketchup_cli.store.find import Input
 
-Asking = GenerateSpec | SeqkdSpec
+AnyText = TypeVar("AnyText", Generation, Rollout)
+Asking = GenerateSpec | SeqkdSpec | RolloutsSpec
+Draw = Callable[[Policy, Sequence[Row], OnBatch], Iterable[msgspec.Struct]]
+"""From a model and prompts to rows of a file; told after every batch."""
 
 
 @final
@@ -85,7 +90,13 @@ def method(spec: Asking) -> str:
 
 
 def answer(
-    spec: Asking, inputs: Mapping[str, Input], build: Build, reporter: Reporter, *, role: str
+    spec: Asking,
+    inputs: Mapping[str, Input],
+    build: Build,
+    reporter: Reporter,
+    *,
+    role: str,
+    draw: Draw | None = None,
 ) -> Answers:
     """Write the missing parts into the state folder of the build and return all answers.
 
@@ -95,6 +106,7 @@ def answer(
         build: whose state folder holds the parts.
         reporter: told of progress.
         role: "model" or "teacher".
+        draw: makes the rows of a part; texts, if not given.
 
     Raises:
         SpecError: no such split, or a decoding the model cannot do.
@@ -114,7 +126,10 @@ def answer(
             hint="raise max_prompt_tokens, or --set too_long=truncate",
         )
     started = time.monotonic()
-    parts, answered = _write_parts(spec, policy, encoded.rows, build=build, reporter=reporter)
+    write = _texts_of(spec) if draw is None else draw
+    parts, answered = _write_parts(
+        spec, write, policy=policy, rows=encoded.rows, build=build, reporter=reporter
+    )
     seconds = time.monotonic() - started
     return Answers(
         examples=examples,
@@ -125,8 +140,28 @@ def answer(
     )
 
 
+def _texts_of(spec: Asking) -> Draw:
+    def draw(policy: Policy, rows: Sequence[Row], on_batch: OnBatch) -> list[Generation]:
+        return generate(
+            policy,
+            rows,
+            spec.decoding,
+            seed=spec.seed,
+            tokens_per_batch=spec.tokens_per_batch,
+            on_batch=on_batch,
+        )
+
+    return draw
+
+
 def _write_parts(
-    spec: Asking, policy: Policy, rows: Sequence[Row], *, build: Build, reporter: Reporter
+    spec: Asking,
+    draw: Draw,
+    *,
+    policy: Policy,
+    rows: Sequence[Row],
+    build: Build,
+    reporter: Reporter,
 ) -> tuple[tuple[Path, ...], int]:
     """Return the parts, and how many prompts this run answered."""
     size = spec.examples_per_shard
@@ -140,27 +175,22 @@ def _write_parts(
         "answering", total=len(rows), unit="prompts", done=len(rows) - count
     ) as progress:
         for path, shard in missing.items():
-            generations = generate(
-                policy,
-                shard,
-                spec.decoding,
-                seed=spec.seed,
-                tokens_per_batch=spec.tokens_per_batch,
-                on_batch=lambda prompts, tokens: progress.advance(prompts, tokens=tokens),
+            drawn = draw(
+                policy, shard, lambda prompts, tokens: progress.advance(prompts, tokens=tokens)
             )
-            lines = b"".join(json_lines(generations, name=path.name))
+            lines = b"".join(json_lines(drawn, name=path.name))
             replace_file(path, lines, part=path.with_suffix(".unfinished"))
     return tuple(shards), count
 
 
-def counted(generations: Iterable[Generation], counts: Counter[str]) -> Iterator[Generation]:
+def counted(texts: Iterable[AnyText], counts: Counter[str]) -> Iterator[AnyText]:
     """Yield the texts on, counting them, their tokens, and what is odd about them."""
-    for generation in generations:
+    for text in texts:
         counts["texts"] += 1
-        counts["tokens"] += len(generation.tokens)
-        counts["unfinished"] += generation.stop == "length"
-        counts["empty"] += not generation.text
-        yield generation
+        counts["tokens"] += len(text.tokens)
+        counts["unfinished"] += text.stop == "length"
+        counts["empty"] += not text.text
+        yield text
 
 
 def overview(spec: Asking, answers: Answers, counts: Mapping[str, int]) -> dict[str, Any]:

@@ -14,6 +14,7 @@ TABLE = (*app.STAGE_COMMANDS, *inspect.COMMANDS, *about.COMMANDS)
 CONFIG = tuple((f"config {name}", *rest) for name, *rest in about.CONFIG_COMMANDS)
 COMMANDS = {name: (function, example) for name, function, example in (*TABLE, *CONFIG)}
 IMPERATIVES = {
+    "Draw",
     "Import",
     "Make",
     "Train",

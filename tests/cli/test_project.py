@@ -80,6 +80,7 @@ def test_every_role_of_a_stage_may_be_named():
         "generations",
         "model",
         "pseudo-targets",
+        "rollouts",
         "scores",
         "student",
         "teacher",
