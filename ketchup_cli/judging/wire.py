@@ -37,7 +37,8 @@ class Reply:
         """What an error response says, in one short line."""
         found: Any = _decoded(self.body)
         if isinstance(found, dict):
-            error = found.get("error", found.get("message", ""))
+            # `detail` is what servers on FastAPI say
+            error = found.get("error", found.get("message", found.get("detail", "")))
             found = error.get("message", error) if isinstance(error, dict) else error
         else:
             found = self.body[:400].decode("utf-8", "replace")

@@ -12,16 +12,46 @@ from ketchup_cli.reporting import SilentReporter
 from ketchup_cli.store.find import Artifact
 
 ITEMS, CONTROLS = 30, 15
+ALWAYS_FIRST = 1
+"""Seed of weights that make of every prompt here the same answer."""
+
+
+def needed(*packages: str) -> None:
+    for package in packages:
+        pytest.importorskip(package, reason=f"no {package} on this platform: pip install {package}")
 
 
 @pytest.fixture(scope="module")
 def llama(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    for package in ("gguf", "xllamacpp"):
-        pytest.importorskip(package, reason=f"no {package} on this platform: pip install {package}")
+    needed("gguf", "xllamacpp")
     path = tmp_path_factory.mktemp("llama") / "random.gguf"
     tiny_gguf.write_model(path)
     with tiny_gguf.serving(path) as address:
         yield address
+
+
+@pytest.fixture(scope="module")
+def by_transformers(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> tuple[Artifact, SilentReporter]:
+    needed("fastapi", "uvicorn")
+    import tiny_serve
+
+    model, folder = tmp_path_factory.mktemp("model"), tmp_path_factory.mktemp("judged")
+    tiny_serve.write_model(model, seed=ALWAYS_FIRST)
+    reporter = SilentReporter()
+    with tiny_serve.serving() as address:
+        asked = spec(
+            address,
+            folder,
+            model=str(model),
+            examples=ITEMS,
+            controls=CONTROLS,
+            with_reference=False,
+            max_tokens=40,
+            concurrency=4,
+        )
+        return judged(folder, two(folder), asked, reporter), reporter
 
 
 @pytest.fixture(scope="module")
@@ -89,3 +119,30 @@ def test_a_judge_that_knows_nothing_fails_its_controls_and_ranks_nobody(
     assert "below 70%" in told
     assert "prefers" not in told
     assert "ranking" not in told
+
+
+def test_transformers_ignores_the_schema_and_is_asked_for_text(
+    by_transformers: tuple[Artifact, SilentReporter],
+) -> None:
+    made, reporter = by_transformers
+    abilities = report(made)["abilities"]
+
+    assert abilities["protocol"] == "text"
+    assert {name: why.split()[0] for name, why in abilities["refused"].items()} == {
+        "json_schema": "invalid_json",
+        "json_object": "invalid_json",
+    }
+    assert dict(reporter.notes)["answers"].startswith("text; json_schema refused: invalid_json")
+    assert all(row.outcome == "ok" and row.slot == "1" for row in rows(made))
+
+
+def test_a_judge_that_always_takes_the_first_prefers_nobody_and_is_told_of(
+    by_transformers: tuple[Artifact, SilentReporter],
+) -> None:
+    made, reporter = by_transformers
+    (figure,) = report(made)["figures"]
+    warnings = [text for label, text in reporter.notes if label == "warning"]
+
+    assert (figure["win_rate"], figure["first_slot"], figure["wins"]) == (0.5, 1.0, 0)
+    assert figure["claim"].startswith("nothing is claimed")
+    assert any("100% of decisive answers chose what was shown first" in text for text in warnings)
