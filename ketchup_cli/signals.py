@@ -58,6 +58,9 @@ class Batch:
     """Share of the sampled completions that ended by themselves, dropped ones included."""
     rows: tuple[int, ...] = ()
     """Positions in the data source, by which a cached teacher finds its rows."""
+    shown_BT: Tensor | None = None
+    """1 on completion tokens that a student which fills in is shown; `mask_BT` marks the others, on
+    which its loss is taken."""
 
 
 @final
@@ -156,6 +159,8 @@ class StudentSignal:
     """States of the embeddings and of every decoder layer, L = layers + 1."""
     encoder_LBSH: Tensor | None = None
     """The same of an encoder, aligned with the prompt."""
+    length_logp_B: Tensor | None = None
+    """Log-probability of the completion's length (nats), where the student predicts lengths."""
 
 
 @final
@@ -227,6 +232,8 @@ class Needs:
     """Whether drawn entries do where the largest are asked for."""
     statistics: bool = False
     """Whether statistics are read beside the entries that are asked for."""
+    lengths: bool = False
+    """Whether `StudentSignal.length_logp_B` is read; it takes a student that fills in."""
     temperature: float = 1.0
 
     @property
@@ -247,6 +254,7 @@ class Needs:
             reference=self.reference or other.reference,
             trainable_teacher=self.trainable_teacher or other.trainable_teacher,
             statistics=self.statistics or other.statistics,
+            lengths=self.lengths or other.lengths,
             sampled=all(n.sampled for n in (self, other) if n.teacher in {"top", "dense"}),
             temperature=asked.pop() if asked else self.temperature,
         )

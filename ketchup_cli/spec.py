@@ -29,6 +29,10 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     asides: ClassVar[frozenset[str]] = frozenset()
     """Fields that decide how hard to try and not what is made: no part of an id or a manifest."""
 
+    later: ClassVar[frozenset[str]] = frozenset()
+    """Fields that came when results existed already: part of an id only where they are set to
+    something else, so that those results are still found. Their defaults cannot change."""
+
 
 def read_toml(path: Path) -> Table:
     """Return the tables of a TOML file.
@@ -165,8 +169,16 @@ def to_table(spec: Spec) -> Table:
 
 
 def identity(spec: Spec) -> Table:
-    """Return the spec as plain tables without its asides: what is stored and what enters the id."""
-    return {key: value for key, value in to_table(spec).items() if key not in spec.asides}
+    """Return what is stored and what enters the id: no asides, and no later field that says nothing."""
+    table: Table = {}
+    for entry in msgspec.structs.fields(spec):
+        value = getattr(spec, entry.name)
+        silent = entry.name in spec.later and value == entry.default
+        if entry.name not in spec.asides and not silent:
+            table[entry.name] = (
+                identity(value) if isinstance(value, Spec) else msgspec.to_builtins(value)
+            )
+    return table
 
 
 def canonical(value: object) -> bytes:

@@ -3,7 +3,7 @@
 Changing a default changes ids and is a changelog entry.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from msgspec import Meta
 
@@ -22,10 +22,15 @@ Device = Literal["auto", "cpu", "cuda", "mps"]
 class DecodingSpec(Spec, frozen=True, kw_only=True):
     """How text is drawn from a model."""
 
-    method: Literal["greedy", "beam", "sample"] = "greedy"
-    """greedy, beam, or sample (ancestral, one random stream per example and sample)."""
+    later: ClassVar[frozenset[str]] = frozenset({"iterations"})
+
+    method: Literal["greedy", "beam", "sample", "mask-predict"] = "greedy"
+    """greedy, beam, sample (ancestral, one random stream per example and sample), or mask-predict,
+    which is for a model of the architecture cmlm and the only one it knows."""
     beams: Count = 4
-    """Beams of `beam`; the other methods ignore it."""
+    """Beams of `beam`, lengths tried by `mask-predict`; the other methods ignore it."""
+    iterations: Count = 10
+    """Passes of the decoder in `mask-predict`; the other methods ignore it."""
     length_penalty: float = 1.0
     """Exponent of the length a beam's log-probability is divided by."""
     texts: Count = 1

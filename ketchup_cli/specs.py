@@ -3,7 +3,7 @@
 Changing a default changes ids and is a changelog entry.
 """
 
-from typing import Annotated, Any, Literal, final
+from typing import Annotated, Any, ClassVar, Literal, final
 
 from msgspec import Meta
 
@@ -87,8 +87,8 @@ class CorpusSpec(Spec, frozen=True, kw_only=True):
 class NewModelSpec(Spec, frozen=True, kw_only=True):
     """Make a tokenizer and a model with random weights."""
 
-    architecture: Literal["t5", "bart", "marian", "gpt2", "llama"] = "t5"
-    """Family of the model."""
+    architecture: Literal["t5", "bart", "marian", "gpt2", "llama", "cmlm"] = "t5"
+    """Family of the model; cmlm fills in all tokens of a completion at once."""
     layers: Count = 4
     """Layers of the encoder, or of a decoder-only model."""
     decoder_layers: Natural = 0
@@ -100,7 +100,8 @@ class NewModelSpec(Spec, frozen=True, kw_only=True):
     inner: Count = 1024
     """Inner size of the feed-forward layers."""
     positions: Count = 512
-    """Longest sequence of a model with position embeddings."""
+    """Longest sequence of a model with position embeddings; for cmlm, how many differences between
+    the lengths of completion and prompt it tells apart."""
     dropout: Share = 0.1
     """Dropout in the model's own config."""
     tokenizer: TokenizerSpec = TokenizerSpec()
@@ -114,6 +115,10 @@ class NewModelSpec(Spec, frozen=True, kw_only=True):
 class ShrinkSpec(Spec, frozen=True, kw_only=True):
     """Make a student from a teacher by copying some of its layers."""
 
+    later: ClassVar[frozenset[str]] = frozenset({"architecture"})
+
+    architecture: Literal["same", "cmlm"] = "same"
+    """Family of the student: the teacher's, or cmlm with the weights of a T5."""
     encoder: tuple[int, ...] | Natural = 2
     """Layers of the encoder to copy: their numbers from 0, or how many, evenly spaced up to the last."""
     decoder: tuple[int, ...] | Natural = 1

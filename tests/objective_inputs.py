@@ -67,6 +67,7 @@ def student_signal(logits_BTV: Tensor, batch: Batch) -> StudentSignal:
         logp_taken_BT=F.log_probs_of(logits_BTV, batch.tokens_BT),
         hidden_LBTH=states_of(logits_BTV, SIZES.student_layers),
         encoder_LBSH=prompt_states(logits_BTV, batch, SIZES.student_encoder_layers),
+        length_logp_B=logits_BTV[:, 0].log_softmax(dim=-1)[:, 0],
     )
 
 

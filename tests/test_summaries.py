@@ -205,7 +205,9 @@ def test_every_objective_is_run():
     named = {word for run in RUNS for word in re.findall(r"--objective (\S+)", run)}
     named |= {"ketchup"} if any(run.startswith("--k ") for run in RUNS) else set()
 
-    assert named == set(objectives.names())
+    # the students here are Llamas, which write the next token
+    filling = {name for name in objectives.names() if objectives.load(name)().needs.lengths}
+    assert named == set(objectives.names()) - filling
 
 
 @pytest.fixture(scope="module")

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     )
     from ketchup_cli.functional.distances import kept_l1_costs, l1_costs
     from ketchup_cli.functional.divergences import engine, js, kl, reverse_kl, tvd
+    from ketchup_cli.functional.filling import drawn_places, hidden_counts, least_certain
     from ketchup_cli.functional.layers import (
         HiddenNorm,
         LayerMap,
@@ -170,6 +171,7 @@ __all__ = [
     "discounted_means",
     "discounted_returns",
     "draw_by_inverse_cdf",
+    "drawn_places",
     "engine",
     "entropy",
     "entropy_gate",
@@ -179,6 +181,7 @@ __all__ = [
     "greedy_match",
     "group_products",
     "head_entries",
+    "hidden_counts",
     "importance_ratio",
     "induced_rewards",
     "jackknife_error",
@@ -196,6 +199,7 @@ __all__ = [
     "layer_angles",
     "layer_distances",
     "layer_map",
+    "least_certain",
     "leave_one_out",
     "left_out",
     "left_out_products",
@@ -253,6 +257,7 @@ _MODULES = (
     "covariance",
     "distances",
     "divergences",
+    "filling",
     "layers",
     "logprobs",
     "masking",

@@ -21,6 +21,7 @@ from transformers import (
 )
 
 from ketchup_cli.errors import DataError, SpecError
+from ketchup_cli.models.cmlm import CmlmConfig
 from ketchup_cli.specs import NewModelSpec, TokenizerSpec
 
 PAD, EOS, UNK, BOS = "<pad>", "</s>", "<unk>", "<s>"
@@ -173,21 +174,29 @@ def _start(spec: NewModelSpec) -> int:
     return EOS_ID if spec.architecture == "bart" else PAD_ID
 
 
+def _of_t5(spec: NewModelSpec, vocabulary: int) -> dict[str, Any]:
+    return {
+        "vocab_size": vocabulary,
+        "d_model": spec.width,
+        "d_kv": spec.width // spec.heads,
+        "d_ff": spec.inner,
+        "num_layers": spec.layers,
+        "num_decoder_layers": spec.decoder_layers or spec.layers,
+        "num_heads": spec.heads,
+        "dropout_rate": spec.dropout,
+        "tie_word_embeddings": True,
+        "pad_token_id": PAD_ID,
+        "eos_token_id": EOS_ID,
+        "decoder_start_token_id": _start(spec),
+    }
+
+
 def _t5(spec: NewModelSpec, vocabulary: int) -> T5Config:
-    return T5Config(
-        vocab_size=vocabulary,
-        d_model=spec.width,
-        d_kv=spec.width // spec.heads,
-        d_ff=spec.inner,
-        num_layers=spec.layers,
-        num_decoder_layers=spec.decoder_layers or spec.layers,
-        num_heads=spec.heads,
-        dropout_rate=spec.dropout,
-        tie_word_embeddings=True,
-        pad_token_id=PAD_ID,
-        eos_token_id=EOS_ID,
-        decoder_start_token_id=_start(spec),
-    )
+    return T5Config(**_of_t5(spec, vocabulary))
+
+
+def _cmlm(spec: NewModelSpec, vocabulary: int) -> CmlmConfig:
+    return CmlmConfig(**_of_t5(spec, vocabulary), length_classes=spec.positions)
 
 
 def _two_sided(spec: NewModelSpec, vocabulary: int) -> dict[str, Any]:
@@ -258,4 +267,11 @@ def _llama(spec: NewModelSpec, vocabulary: int) -> LlamaConfig:
     )
 
 
-_CONFIGS = {"t5": _t5, "bart": _bart, "marian": _marian, "gpt2": _gpt2, "llama": _llama}
+_CONFIGS = {
+    "t5": _t5,
+    "bart": _bart,
+    "marian": _marian,
+    "gpt2": _gpt2,
+    "llama": _llama,
+    "cmlm": _cmlm,
+}

@@ -12,7 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from ketchup_cli.errors import ModelError
+from ketchup_cli.models.cmlm import fills_in
+from ketchup_cli.models.filling import FillingModel
 from ketchup_cli.models.fingerprints import fingerprint
+from ketchup_cli.models.head_probe import PROBE_GAINS, head_agrees
 from ketchup_cli.models.speech import Speech, speech
 
 if TYPE_CHECKING:
@@ -22,12 +25,6 @@ if TYPE_CHECKING:
 
 Kind = Literal["encoder-decoder", "decoder-only"]
 Precision = Literal["float32", "bfloat16"]
-
-PROBE_TOLERANCE = 1e-5
-"""Largest difference between our head and the model's own, relative to the largest logit."""
-
-PROBE_GAINS = (1.0, 1000.0)
-"""What the probe's states are multiplied by: a cap on logits shows only where they are large."""
 
 
 @final
@@ -159,7 +156,13 @@ class Policy:
         self.pad_id = self.eos_id if spoken.pad is None else spoken.pad
         self.start_id = _start_id(spoken, self.pad_id)
         self.precision: Precision = precision
-        self.module = CompletionModel(model, start_id=self.start_id)
+        self.fills_in = fills_in(model)
+        """Whether it fills in hidden tokens, and does not write from left to right."""
+        self.module: CompletionModel | FillingModel = (
+            FillingModel(model, end_id=self.eos_id)
+            if self.fills_in
+            else CompletionModel(model, start_id=self.start_id)
+        )
         self.module.train(model.training)
         self.runner: Any = self.module
         """What runs the module: itself, or its wrapper where several processes train it."""
@@ -221,8 +224,7 @@ class Policy:
 
     def hidden(self, batch: Batch) -> Tensor:
         """Return the states the head reads, `[B, T, H]`, one per completion token."""
-        with self.autocast():
-            hidden: Tensor = self.runner(*_tensors(batch), logits=False)
+        hidden, _ = self._forward(batch, logits=False)
         return hidden
 
     def head(self, hidden: Tensor) -> Tensor:
@@ -234,9 +236,20 @@ class Policy:
 
     def logits(self, batch: Batch) -> Tensor:
         """Return float32 logits `[B, T, V]`, one row per completion token; gradients flow."""
-        with self.autocast():
-            logits: Tensor = self.runner(*_tensors(batch), logits=True)
+        logits, _ = self._forward(batch, logits=True)
         return self._own(logits).float()
+
+    def logits_with_lengths(self, batch: Batch) -> tuple[Tensor, Tensor | None]:
+        """Return `logits(batch)`, and `[B]` log-probabilities of lengths if it predicts them."""
+        logits, length_logp_B = self._forward(batch, logits=True)
+        return self._own(logits).float(), length_logp_B
+
+    def _forward(self, batch: Batch, *, logits: bool) -> tuple[Tensor, Tensor | None]:
+        with self.autocast():
+            if not self.fills_in:
+                return self.runner(*_tensors(batch), logits=logits), None
+            found, length_logp_B = self.runner(*_tensors(batch), _shown(batch), logits=logits)
+        return found, length_logp_B
 
     def hidden_with_layers(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor | None]:
         """Return the states the head reads, `[B, T, H]`, and those of all layers in float32.
@@ -252,6 +265,8 @@ class Policy:
         return self._own(logits).float(), decoder_LBTH, encoder_LBSH
 
     def _with_layers(self, batch: Batch, *, logits: bool) -> tuple[Tensor, Tensor, Tensor | None]:
+        if self.fills_in:
+            _shown(batch)
         with self.autocast():
             found, decoder, encoder = self.runner(*_tensors(batch), logits=logits, layers=True)
         return found, decoder.float(), None if encoder is None else encoder.float()
@@ -272,7 +287,7 @@ class Policy:
         training = self.module.training
         self.module.eval()
         try:
-            agrees = all(self._head_agrees(gain) for gain in PROBE_GAINS)
+            agrees = all(head_agrees(self, gain=gain) for gain in PROBE_GAINS)
         finally:
             self.module.train(training)
         if not agrees:
@@ -280,27 +295,6 @@ class Policy:
                 f"`{self.model.config.model_type}` changes its logits after the output layer",
                 hint="use a model whose logits are a linear map of its last hidden state",
             )
-
-    def _head_agrees(self, gain: float) -> bool:
-        ids = torch.tensor([[self.eos_id, self.pad_id]], device=self.device)
-        inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
-        if self.kind == "encoder-decoder":
-            inputs["decoder_input_ids"] = ids
-        states: list[Tensor] = []
-
-        def scale(_module: nn.Module, given: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-            states.append(given[0] * gain)
-            return (states[0],)
-
-        hook = self.model.get_output_embeddings().register_forward_pre_hook(scale)
-        try:
-            full = self.model(**inputs).logits
-        finally:
-            hook.remove()
-        ours = self.module.head(states[0])
-        scale_of_logits = float(full.abs().max().clamp(min=1.0))
-        # not `<=`: NaN among the weights is no other head, and is named where a batch meets it
-        return not float((ours - full).abs().max()) > PROBE_TOLERANCE * scale_of_logits
 
     def _check_rows(self) -> None:
         rows = self.model.get_output_embeddings().weight.shape[0]
@@ -313,6 +307,15 @@ class Policy:
 
 def _tensors(batch: Batch) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     return batch.prompt_BS, batch.prompt_mask_BS, batch.tokens_BT, batch.mask_BT
+
+
+def _shown(batch: Batch) -> Tensor:
+    if batch.shown_BT is None:
+        raise ModelError(
+            "a `cmlm` model fills in hidden tokens; it has no distribution over the next one",
+            hint="name a model that writes from left to right, or --objective cmlm",
+        )
+    return batch.shown_BT
 
 
 def _end_id(spoken: Speech) -> int:

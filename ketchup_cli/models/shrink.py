@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ketchup_cli.errors import ModelError
+from ketchup_cli.models.cmlm import MODEL_TYPE, CmlmConfig, CmlmModel
 
 Layers = Mapping[str, Sequence[int]]
 """The layers to copy, by side: `encoder` and `decoder`, or `decoder` alone."""
@@ -40,6 +41,40 @@ def shrink(model: Any, layers: Layers) -> Any:
     student.load_state_dict({name: _source(name, weights, prefixes, layers) for name in names})
     student.generation_config = copy.deepcopy(model.generation_config)
     return student.eval()
+
+
+def to_cmlm(model: Any) -> CmlmModel:
+    """Return a model that fills in hidden tokens, with the weights of a T5.
+
+    What a T5 lacks: the vector of hidden tokens is that of the start token, which is all its decoder
+    sees where nothing is written yet; positions in the decoder, which looks both ways now, are the
+    encoder's; the head of lengths begins at random, always the same.
+
+    Args:
+        model: a T5; it is left as it is.
+
+    Raises:
+        ModelError: a model of another family.
+    """
+    if model.config.model_type != "t5":
+        raise ModelError(
+            f"a `{model.config.model_type}` model has no T5 weights that a cmlm could start from",
+            hint="shrink a T5, or ketchup new-model --set architecture=cmlm",
+        )
+    table = {**model.config.to_dict(), "model_type": MODEL_TYPE}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        student: CmlmModel = CmlmModel(CmlmConfig.from_dict(table))
+    weights = model.state_dict()
+    positions = "block.0.layer.0.SelfAttention.relative_attention_bias.weight"
+    weights[f"decoder.{positions}"] = weights[f"encoder.{positions}"]
+    start = weights["shared.weight"][model.config.decoder_start_token_id]
+    own = {name: value for name, value in student.state_dict().items() if name not in weights}
+    own["hidden.weight"] = start[None]
+    student.load_state_dict({**weights, **own})
+    student.generation_config = copy.deepcopy(model.generation_config)
+    student.eval()
+    return student
 
 
 def _config(config: Any, layers: Layers) -> Any:

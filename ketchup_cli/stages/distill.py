@@ -115,6 +115,7 @@ def run(
     speakers = choose(spec, terms, inputs)
     accelerator = training.make_accelerator(spec)
     student = _student(spec, inputs, device=str(accelerator.device), reporter=reporter)
+    training.check_terms(student, terms)
     rows = _rows(spec, terms, inputs, student=student, reporter=reporter)
     teachers, live = _teachers(spec, speakers, inputs, student=student, rows=rows)
     if live is not None:
@@ -230,7 +231,8 @@ def _sources(
     teacher: Policy | None,
 ) -> dict[Prefixes, Source]:
     """Return where the completions of each kind come from."""
-    from ketchup_cli.train.data import PromptSource, RowSource
+    from ketchup_cli.stages.training import row_source
+    from ketchup_cli.train.data import PromptSource
     from ketchup_cli.train.pairs import PairSource
     from ketchup_cli.train.rollouts import RolloutSource
 
@@ -244,13 +246,7 @@ def _sources(
         elif prefixes == "pairs":
             sources[prefixes] = PairSource(student, own, rollout=spec.rollout, seed=spec.seed)
         else:
-            sources[prefixes] = RowSource(
-                own,
-                tokens_per_batch=spec.tokens_per_batch,
-                pad_id=student.pad_id,
-                seed=spec.seed,
-                source=prefixes,
-            )
+            sources[prefixes] = row_source(student, spec, own, source=prefixes)
     return sources
 
 

@@ -22,7 +22,8 @@ def plan(spec: ShrinkSpec, inputs: Mapping[str, Input]) -> tuple[tuple[str, str]
     sides = (
         f"{side} {' '.join(map(str, layers))} of {counts[side]}" for side, layers in chosen.items()
     )
-    return (("plan", f"copy layers {', '.join(sides)}; embeddings and head kept"),)
+    into = ", into a student that fills in" if spec.architecture == "cmlm" else ""
+    return (("plan", f"copy layers {', '.join(sides)}; embeddings and head kept{into}"),)
 
 
 def run(
@@ -36,12 +37,15 @@ def run(
     """
     from ketchup_cli.models.load import load_policy, quiet, save_policy
     from ketchup_cli.models.policy import Policy
-    from ketchup_cli.models.shrink import shrink
+    from ketchup_cli.models.shrink import shrink, to_cmlm
 
     quiet()
     chosen = chosen_layers(spec, layer_counts(_config(inputs)))
     teacher = load_policy(inputs["teacher"].path, device="cpu")
-    student = Policy(shrink(teacher.model, chosen), teacher.tokenizer)
+    smaller = shrink(teacher.model, chosen)
+    if spec.architecture == "cmlm":
+        smaller = to_cmlm(smaller)
+    student = Policy(smaller, teacher.tokenizer)
     before, after = teacher.model.num_parameters(), student.model.num_parameters()
     reporter.note("shrink", f"{human_count(before)} parameters to {human_count(after)}")
     folder = build.scratch()

@@ -40,7 +40,6 @@ def run(
     from ketchup_cli.models.load import load_policy, precision_warnings, quiet
     from ketchup_cli.models.sources import reference_rows
     from ketchup_cli.stages import training
-    from ketchup_cli.train.data import RowSource
     from ketchup_cli.train.metrics import MetricsLog
     from ketchup_cli.train.resume import Checkpoints
     from ketchup_cli.train.run import Run
@@ -59,19 +58,13 @@ def run(
     encoded = reference_rows(policy, examples, training.limits(spec))
     training.note_encoded(encoded, reporter, what="rows")
     dev = training.dev_set(policy, spec, inputs["corpus"].path, reporter=reporter)
-    rows = RowSource(
-        encoded.rows,
-        tokens_per_batch=spec.tokens_per_batch,
-        pad_id=policy.pad_id,
-        seed=spec.seed,
-        source="data",
-    )
+    objective = "cmlm" if policy.fills_in else "nll"
     return training.run_training(
         Run(
             policy=policy,
-            terms=objectives.terms([{"name": "nll", "label_smoothing": spec.label_smoothing}]),
+            terms=objectives.terms([{"name": objective, "label_smoothing": spec.label_smoothing}]),
             spec=spec,
-            sources={"data": rows},
+            sources={"data": training.row_source(policy, spec, encoded.rows, source="data")},
             teachers={},
             evaluate=dev.figures,
             checkpoints=Checkpoints(build.state_path),

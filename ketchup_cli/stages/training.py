@@ -13,21 +13,25 @@ from torch import Tensor
 
 from ketchup_cli import corpora
 from ketchup_cli import functional as F
-from ketchup_cli.errors import DataError
+from ketchup_cli.errors import DataError, SpecError
 from ketchup_cli.models.encode import Encoded, Limits, Row, by_length, collate, encode_prompts
+from ketchup_cli.models.filling import hide_all
 from ketchup_cli.models.generation.hf import generate
 from ketchup_cli.models.load import pick_device, save_policy
 from ketchup_cli.models.policy import Policy
 from ketchup_cli.models.sources import reference_rows
+from ketchup_cli.objectives import Term
 from ketchup_cli.records import Example
 from ketchup_cli.reporting import Reporter
 from ketchup_cli.scoring.bleu import bleu_details
 from ketchup_cli.scoring.report import corpus_metric
-from ketchup_cli.signals import Batch, to_device
+from ketchup_cli.signals import Batch, Prefixes, to_device
 from ketchup_cli.specs import DecodingSpec, TrainingSpec
 from ketchup_cli.stages.learning import PARTS
 from ketchup_cli.store.build import Build
+from ketchup_cli.train.data import RowSource, Source
 from ketchup_cli.train.loop import train
+from ketchup_cli.train.masked import MaskedSource
 from ketchup_cli.train.run import Outcome, Run
 
 LOG = "metrics.jsonl"
@@ -93,7 +97,10 @@ class DevSet:
         return found
 
     def _text_figures(self) -> dict[str, float]:
-        decoding = DecodingSpec(max_new_tokens=self.spec.validation.max_new_tokens)
+        decoding = DecodingSpec(
+            method="mask-predict" if self.policy.fills_in else "greedy",
+            max_new_tokens=self.spec.validation.max_new_tokens,
+        )
         answers = generate(
             self.policy, self.prompts, decoding, seed=0, tokens_per_batch=DECODED_TOKENS
         )
@@ -153,6 +160,8 @@ def on_tokens(
 ) -> float:
     """Return the mean over all completion tokens of what `visit` sums, in eval mode.
 
+    From a student that fills in all of them are hidden; its end tokens are none of them.
+
     Args:
         policy: whose mode is changed, and restored.
         rows: with completions.
@@ -166,6 +175,8 @@ def on_tokens(
         with torch.no_grad():
             for numbers in by_length(rows, tokens_per_batch):
                 batch = collate([rows[i] for i in numbers], pad_id=policy.pad_id, source="data")
+                if policy.fills_in:
+                    batch = hide_all(batch, end_id=policy.eos_id)
                 batch = to_device(batch, policy.device)
                 places_N = batch.mask_BT.flatten().nonzero()[:, 0]
                 total, count = total + visit(batch, places_N), count + len(places_N)
@@ -192,6 +203,43 @@ def mean_loss(policy: Policy, rows: Sequence[Row], tokens_per_batch: int) -> flo
 def chunks(count: int) -> list[slice]:
     """Return slices that cover `count` tokens, `SCORED_TOKENS` at most in each."""
     return [slice(start, start + SCORED_TOKENS) for start in range(0, count, SCORED_TOKENS)]
+
+
+def row_source(
+    policy: Policy, spec: TrainingSpec, rows: Sequence[Row], *, source: Prefixes
+) -> Source:
+    """Return batches of these rows, with tokens hidden where the student fills in."""
+    whole = RowSource(
+        rows,
+        tokens_per_batch=spec.tokens_per_batch,
+        pad_id=policy.pad_id,
+        seed=spec.seed,
+        source=source,
+    )
+    if not policy.fills_in:
+        return whole
+    return MaskedSource(whole, seed=spec.seed, end_id=policy.eos_id)
+
+
+def check_terms(policy: Policy, terms: Sequence[Term]) -> None:
+    """Refuse a loss that the student cannot learn from.
+
+    Raises:
+        SpecError: hidden tokens and lengths of a student that has none, or anything else of one
+            that has.
+    """
+    kind = policy.model.config.model_type
+    for term in terms:
+        if policy.fills_in and not term.needs.lengths:
+            raise SpecError(
+                f"`{term.name}` is about the next token; a `{kind}` student fills in hidden ones",
+                hint="--objective cmlm",
+            )
+        if term.needs.lengths and not policy.fills_in:
+            raise SpecError(
+                f"`{term.name}` is about hidden tokens; a `{kind}` student writes the next one",
+                hint="ketchup shrink --set architecture=cmlm, or --objective nll",
+            )
 
 
 def run_training(run: Run, build: Build) -> dict[str, Any]:

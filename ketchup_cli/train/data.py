@@ -89,12 +89,17 @@ class RowSource:
 
     def batches(self, first: int, stride: int) -> Iterator[Batch]:
         """Return batches `first`, `first + stride`, ... endlessly."""
+        for _epoch, batch in self.numbered(first, stride):
+            yield batch
+
+    def numbered(self, first: int, stride: int) -> Iterator[tuple[int, Batch]]:
+        """Return the same batches, each with the number of its pass over the rows."""
         groups = endless_groups(
             self._rows, lambda pool: by_length(pool, self._tokens_per_batch), seed=self._seed
         )
-        for _epoch, group in itertools.islice(groups, first, None, stride):
+        for epoch, group in itertools.islice(groups, first, None, stride):
             rows = [self._rows[index] for index in group]
-            yield collate(rows, pad_id=self._pad_id, source=self._source)
+            yield epoch, collate(rows, pad_id=self._pad_id, source=self._source)
 
 
 def equal_groups(pool: Sequence[Row], size: int) -> list[list[int]]:

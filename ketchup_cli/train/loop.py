@@ -248,16 +248,17 @@ def _note(tally: Tally, loss: Loss, mask_BT: Tensor, *, label: str) -> None:
 
 def student_signal(policy: Policy, batch: Batch, *, hidden: bool = False) -> StudentSignal:
     """Return what the student says about a batch, in one forward pass; gradients flow."""
-    hidden_LBTH = encoder_LBSH = None
+    hidden_LBTH = encoder_LBSH = length_logp_B = None
     if hidden:
         logits_BTV, hidden_LBTH, encoder_LBSH = policy.logits_with_layers(batch)
     else:
-        logits_BTV = policy.logits(batch)
+        logits_BTV, length_logp_B = policy.logits_with_lengths(batch)
     return StudentSignal(
         logits_BTV=logits_BTV,
         logp_taken_BT=F.log_probs_of(logits_BTV, batch.tokens_BT),
         hidden_LBTH=hidden_LBTH,
         encoder_LBSH=encoder_LBSH,
+        length_logp_B=length_logp_B,
     )
 
 

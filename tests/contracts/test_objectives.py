@@ -164,6 +164,7 @@ def test_gradients_reach_the_student_and_a_teacher_that_learns_only(table):
         "student.logp_taken_BT",
         "student.hidden_LBTH",
         "student.encoder_LBSH",
+        "student.length_logp_B",
     }
 
 
@@ -261,6 +262,7 @@ def test_nothing_is_read_that_was_not_asked_for(table):
     needs = objective.needs
     inputs = inputs_of(objective)
     student = {"logits_BTV", "logp_taken_BT"} | (STATES if needs.hidden else set())
+    student |= {"length_logp_B"} if needs.lengths else set()
     teacher = Tripwire(inputs.teacher, allowed_of_teacher(needs))
     guarded = Inputs(
         batch=Tripwire(

@@ -12,6 +12,7 @@ from ketchup_cli import functional as F
 from ketchup_cli.errors import SpecError
 from ketchup_cli.models.encode import Row, by_length, collate
 from ketchup_cli.models.generation.choosing import OwnRows, Sampling, check_finite, uniforms
+from ketchup_cli.models.generation.filling import mask_predict
 from ketchup_cli.models.generation.mixing import reading_along
 from ketchup_cli.models.generation.rounds import (
     Draw,
@@ -31,6 +32,9 @@ OnBatch = Callable[[int, int], None]
 
 _KEPT_SETTINGS = ("forced_bos_token_id", "bad_words_ids", "suppress_tokens")
 """What a model's own generation config still decides: which tokens it may write, never how."""
+
+_SEARCHES = ("beam", "mask-predict")
+"""Methods that try several texts of a prompt at once, `beams` of them."""
 
 _SCORED_TOKENS = 2048
 """Padded tokens whose logits over the vocabulary exist at once when beams are scored."""
@@ -77,6 +81,7 @@ def sample(
         )
     for reader in (policy, guide):
         if reader is not None:
+            check_method(reader, DecodingSpec(method="sample"))
             _check_positions(reader, prompts, sampling.max_new_tokens)
     written = _sampled(policy, prompts, sampling, seed=seed, kept={}, teacher=guide)
     groups = range(len(prompts))
@@ -122,12 +127,14 @@ def generate(
         on_batch: told after every batch.
 
     Raises:
-        SpecError: more texts than the method gives, or too few positions in the model.
+        SpecError: more texts than the method gives, a method the model cannot do, or too few
+            positions in it.
         NonFiniteError: the model's logits are not finite.
     """
     _check_decoding(decoding)
+    check_method(policy, decoding)
     _check_positions(policy, prompts, decoding.max_new_tokens)
-    copies = max(decoding.texts, decoding.beams if decoding.method == "beam" else 1)
+    copies = max(decoding.texts, decoding.beams if decoding.method in _SEARCHES else 1)
     answers: dict[int, list[Generation]] = {}
     for numbers in by_length(
         [_without_completion(row) for row in prompts], tokens_per_batch // copies
@@ -143,6 +150,8 @@ def generate(
 
 
 def _written(policy: Policy, rows: Sequence[Row], decoding: DecodingSpec, *, seed: int) -> Written:
+    if decoding.method == "mask-predict":
+        return mask_predict(policy, rows, decoding)
     kept = _kept_settings(policy)
     if decoding.method == "beam":
         return _beams(policy, rows, decoding, kept=kept)
@@ -269,11 +278,33 @@ def _kept_settings(policy: Policy) -> dict[str, Any]:
 
 
 def _check_decoding(decoding: DecodingSpec) -> None:
-    most = {"greedy": 1, "beam": decoding.beams}.get(decoding.method, decoding.texts)
+    searched = dict.fromkeys(_SEARCHES, decoding.beams)
+    most = {"greedy": 1, **searched}.get(decoding.method, decoding.texts)
     if decoding.texts > most:
         raise SpecError(
             f"`decoding.texts` is {decoding.texts}; {decoding.method} gives at most {most}",
             hint="--set decoding.method=sample, or more `decoding.beams`",
+        )
+
+
+def check_method(policy: Policy, decoding: DecodingSpec) -> None:
+    """Refuse to let a model write in a way it cannot.
+
+    Raises:
+        SpecError: mask-predict of a model that writes from left to right, or the other way round.
+    """
+    filling = decoding.method == "mask-predict"
+    if filling and not policy.fills_in:
+        raise SpecError(
+            f"`decoding.method` is mask-predict; a `{policy.model.config.model_type}` model writes"
+            " from left to right",
+            hint="--set decoding.method=greedy",
+        )
+    if policy.fills_in and not filling:
+        raise SpecError(
+            f"`decoding.method` is {decoding.method}; a `{policy.model.config.model_type}` model"
+            " fills in all tokens at once",
+            hint="--set decoding.method=mask-predict",
         )
 
 

@@ -1,0 +1,138 @@
+"""Mask-predict: all tokens of a text at once, the least certain of them again and again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from ketchup_cli import functional as F
+from ketchup_cli.models.encode import Row, pad
+from ketchup_cli.models.filling import length_of_class
+from ketchup_cli.models.generation.choosing import check_finite
+from ketchup_cli.models.generation.rounds import Written, writing
+from ketchup_cli.models.policy import Policy
+from ketchup_cli.specs import DecodingSpec
+
+
+def mask_predict(policy: Policy, rows: Sequence[Row], decoding: DecodingSpec) -> Written:
+    """Return `decoding.texts` completions of every prompt, the best first.
+
+        t = 0:    every token is hidden and predicted
+        t = 1...: the n_t least certain are hidden and predicted again, n_t = floor(N (1 - t/T))
+
+    It is done for the `decoding.beams` likeliest lengths N; the order is by the mean log-probability
+    of tokens. The end token follows the last one and has log-probability 0.
+
+    Args:
+        policy: who writes; it fills in.
+        rows: prompts.
+        decoding: `iterations` T, `beams`, `texts`, `max_new_tokens` with the end token.
+
+    Raises:
+        NonFiniteError: the model's logits are not finite.
+
+    Source: Ghazvininejad et al. 2019, arXiv 1904.09324.
+    """
+    prompt_BS, mask_BS = (
+        item.to(policy.device) for item in pad([row.prompt for row in rows], pad_id=policy.pad_id)
+    )
+    with writing(policy):
+        states_BSH = policy.model.read(prompt_BS, mask_BS)
+        most = max(1, decoding.max_new_tokens - 1)
+        size_BL = candidate_lengths(policy, states_BSH, mask_BS, count=decoding.beams, most=most)
+        copies = size_BL.shape[1]
+        tokens_BT, logp_BT = fill_in(
+            policy,
+            states_BSH.repeat_interleave(copies, dim=0),
+            mask_BS.repeat_interleave(copies, dim=0),
+            size_BL.flatten(),
+            steps=decoding.iterations,
+        )
+    return _best(tokens_BT, logp_BT, size_BL, texts=decoding.texts, pad_id=policy.pad_id)
+
+
+def candidate_lengths(
+    policy: Policy, states_BSH: Tensor, mask_BS: Tensor, *, count: int, most: int
+) -> Tensor:
+    """Return the likeliest lengths of every prompt's completion, from 1 to `most`, best first.
+
+    Returns:
+        [B, count], without the end token.
+    """
+    logits_BC = policy.model.length_logits(states_BSH, mask_BS).float()
+    check_finite(logits_BC)
+    classes = logits_BC.shape[1]
+    class_1C = torch.arange(classes, device=logits_BC.device)[None]
+    size_BC = length_of_class(class_1C, mask_BS.sum(dim=1), classes=classes)
+    possible_BC = (size_BC >= 1) & (size_BC <= most)
+    chosen_BL = logits_BC.masked_fill(~possible_BC, -torch.inf).topk(count, dim=1).indices
+    # where fewer are possible, the shortest or longest stands for those that are not
+    return size_BC.gather(1, chosen_BL).clamp(1, most)
+
+
+def fill_in(
+    policy: Policy, states_BSH: Tensor, mask_BS: Tensor, size_B: Tensor, *, steps: int
+) -> tuple[Tensor, Tensor]:
+    """Return tokens of these lengths, each followed by the end token, and their log-probabilities.
+
+    Args:
+        policy: who fills in.
+        states_BSH: of its encoder.
+        mask_BS: 1 on prompt tokens.
+        size_B: tokens to write, end tokens not counted.
+        steps: passes of the decoder.
+
+    Returns:
+        [B, T] both, T the largest length and one; 0 log-probability on end tokens and padding.
+
+    Raises:
+        NonFiniteError: the model's logits are not finite.
+    """
+    place_1T = torch.arange(int(size_B.max()) + 1, device=size_B.device)[None]
+    open_BT = place_1T < size_B[:, None]
+    real_BT = (place_1T <= size_B[:, None]).long()
+    tokens_BT = torch.full_like(real_BT, policy.pad_id).masked_fill(
+        place_1T == size_B[:, None], policy.eos_id
+    )
+    logp_BT = torch.zeros(real_BT.shape, device=size_B.device)
+    for step in range(steps):
+        count_B = F.hidden_counts(size_B, step, steps=steps)
+        hidden_BT = F.least_certain(logp_BT, open_BT, count_B) if step else open_BT
+        shown_BT = real_BT.bool() & ~hidden_BT
+        states_BTH = policy.model.fill(states_BSH, mask_BS, tokens_BT, real_BT, shown_BT)
+        best_N, id_N = _choices(policy, states_BTH[hidden_BT])
+        tokens_BT = tokens_BT.masked_scatter(hidden_BT, id_N)
+        logp_BT = logp_BT.masked_scatter(hidden_BT, best_N)
+    return tokens_BT, logp_BT
+
+
+def _choices(policy: Policy, states_NH: Tensor) -> tuple[Tensor, Tensor]:
+    """Return log-probability and id of the likeliest token; end and padding are none."""
+    logits_NV = policy.head(states_NH)
+    check_finite(logits_NV)
+    lse_N = logits_NV.logsumexp(dim=-1)
+    logits_NV[:, [policy.eos_id, policy.pad_id]] = -torch.inf
+    best_N, id_N = logits_NV.max(dim=-1)
+    return best_N - lse_N, id_N
+
+
+def _best(
+    tokens_BT: Tensor, logp_BT: Tensor, size_BL: Tensor, *, texts: int, pad_id: int
+) -> Written:
+    """Return the candidates of the largest mean log-probability, `texts` for every prompt."""
+    count, copies = size_BL.shape
+    mean_BL = logp_BT.sum(dim=1).view(count, copies) / size_BL
+    order_BL = mean_BL.sort(dim=1, descending=True, stable=True).indices[:, :texts]
+    first_B1 = copies * torch.arange(count, device=tokens_BT.device)[:, None]
+    chosen_B = (first_B1 + order_BL).flatten()
+    size_B = size_BL.flatten()[chosen_B]
+    width = int(size_B.max()) + 1
+    real_BT = torch.arange(width, device=tokens_BT.device)[None] <= size_B[:, None]
+    return Written(
+        tokens_BT=tokens_BT[chosen_B, :width].masked_fill(~real_BT, pad_id),
+        mask_BT=real_BT.float(),
+        logp_BT=logp_BT[chosen_B, :width],
+        finished_B=torch.ones(len(chosen_B), dtype=torch.bool, device=tokens_BT.device),
+    )
