@@ -145,6 +145,8 @@ def subject(
         point[_OWN] = own_BTV
     if needs.hidden:
         point |= _states(generator, "student", batch)
+    if needs.lengths:
+        point["student.length_logp"] = -_normal(generator, len(_LENGTHS)).abs()
     for part, described in objective.parts(_SIZES).items():
         point[_PART + part] = _normal(generator, *described.shape)
     detail = detail or needs.teacher
@@ -174,6 +176,7 @@ def _student(signals: Point) -> StudentSignal:
         logp_taken_BT=signals[_TAKEN],
         hidden_LBTH=signals.get("student.hidden"),
         encoder_LBSH=signals.get("student.encoder"),
+        length_logp_B=signals.get("student.length_logp"),
     )
 
 

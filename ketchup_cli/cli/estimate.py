@@ -6,7 +6,7 @@ from typing import Any, final
 
 from ketchup_cli.cli.console import human_seconds
 from ketchup_cli.cli.describe import short
-from ketchup_cli.spec import to_table
+from ketchup_cli.spec import identity
 from ketchup_cli.stages import STAGES
 from ketchup_cli.store import find
 from ketchup_cli.store.find import Artifact, Input
@@ -56,7 +56,7 @@ def duration(
     rate = RATES.get(name)
     if rate is None:
         return ()
-    table = to_table(spec)
+    table = identity(spec)
     alike = [
         artifact
         for artifact in find.artifacts(store, on_error=lambda _error: None)

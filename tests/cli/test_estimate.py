@@ -9,6 +9,7 @@ import pytest
 import storing
 
 from ketchup_cli.cli.estimate import duration
+from ketchup_cli.spec import identity
 from ketchup_cli.specs import GenerateSpec
 from ketchup_cli.store import find
 from ketchup_cli.store.artifact import Artifact, Input
@@ -30,7 +31,7 @@ def generated(
     store: Store, *, spec: GenerateSpec = SPEC, by: Input, rate: float | None = 10.0
 ) -> Artifact:
     """Publish texts that were written at this rate."""
-    table = msgspec.to_builtins(spec)
+    table = identity(spec)
     with storing.building(store, kind="generations", spec=table, inputs=[by]) as build:
         build.write_bytes("generations.jsonl", b"{}\n")
         return storing.commit(build, summary={"texts": 50, "texts_per_s": rate})
