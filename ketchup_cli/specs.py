@@ -10,6 +10,7 @@ from msgspec import Meta
 from ketchup_cli.spec import Spec
 from ketchup_cli.spec_caches import CacheTeacherSpec, ImportCacheSpec
 from ketchup_cli.spec_calibration import CalibrationSpec
+from ketchup_cli.spec_circuits import CircuitsSpec
 from ketchup_cli.spec_compare import CompareSpec
 from ketchup_cli.spec_judge import JudgeSpec
 from ketchup_cli.spec_parts import (
@@ -35,6 +36,7 @@ from ketchup_cli.spec_rewards import RewardSpec, RolloutsSpec
 __all__ = [
     "CacheTeacherSpec",
     "CalibrationSpec",
+    "CircuitsSpec",
     "CompareSpec",
     "CorpusSpec",
     "DecodingSpec",

@@ -21,16 +21,21 @@ def parse(line: str, project: Project = EMPTY) -> None:
         command = command.commands[words.pop(0)]
     given = command.make_context(command.name, words).params
     if command.name in STAGES:
-        resolve(command.name, given, project)
+        circuits = given.get("objective") == "circuits"
+        resolve("circuits" if circuits else command.name, given, project)
 
 
 def resolve(stage: str, given: dict, project: Project) -> None:
     """Resolve the settings a command line names, over those of a `ketchup.toml`."""
-    objective = {
-        key: given[option]
-        for key, option in (("name", "objective"), ("k", "k"))
-        if given.get(option) is not None
-    }
+    objective = (
+        {}
+        if stage == "circuits"
+        else {
+            key: given[option]
+            for key, option in (("name", "objective"), ("k", "k"))
+            if given.get(option) is not None
+        }
+    )
     named = (Layer(origin="flags", table={"objective": objective}),) if objective else ()
     flags = (*named, *set_layers(given["sets"] or ()))
     resolve_settings(STAGES[stage], project, flags, preset=given.get("preset"))

@@ -20,6 +20,7 @@ AFTER: Mapping[str, Next] = {
         commands=("ketchup distill --objective nll --pseudo-targets {name}",), carried=("corpus",)
     ),
     "distill": Next(commands=("ketchup generate --model {name}",), carried=("corpus",)),
+    "circuits": Next(commands=("ketchup show {name}",)),
     "lab": Next(commands=("ketchup distill --k 4",), carried=("student", "teacher", "corpus")),
     "angles": Next(
         commands=("ketchup distill --objective layer_match",),

@@ -40,6 +40,10 @@ ExtraCorpusOption = Annotated[
     str | None,
     typer.Option("--extra-corpus", metavar="NAME", help="Second corpus, for terms on `extra`."),
 ]
+DecisionsOption = Annotated[
+    Path | None,
+    typer.Option("--decisions", metavar="FILE", help="Rows of numbers, for `circuits` alone."),
+]
 CacheOption = Annotated[
     str | None, typer.Option("--cache", metavar="NAME", help="Teacher cache: artifact or folder.")
 ]

@@ -174,6 +174,7 @@ def distill(
     pseudo_targets: o.PseudoTargetsOption = None,
     corpus: o.CorpusOption = None,
     extra_corpus: o.ExtraCorpusOption = None,
+    decisions: o.DecisionsOption = None,
     objective: o.ObjectiveOption = None,
     k: o.KOption = None,
     preset: o.PresetOption = None,
@@ -188,6 +189,8 @@ def distill(
     """Train a student with any objective or mix.
 
     --k alone means KETCHUP. --set objective.FIELD=VALUE changes the first term of the loss.
+    --objective circuits makes --decisions, a teacher's, into gates; its settings are those of the
+    table `circuits`.
     """
     shared = o.common(config, sets, store, name, dry_run, json)
     roles = {
@@ -198,6 +201,11 @@ def distill(
         "corpus": corpus,
         "extra-corpus": extra_corpus,
     }
+    if decisions is not None or objective == "circuits":
+        from ketchup_cli.cli.circuits import distill_decisions
+
+        others = {**roles, "k": k, "preset": preset, "track": track}
+        return distill_decisions(decisions, shared, objective=objective, others=others)
     if k is not None and objective is not None:
         check_k(objective)
     named = "ketchup" if objective is None and k is not None else objective
@@ -209,7 +217,7 @@ def distill(
             {"objective": {"prefixes": "teacher"}} if pseudo_targets is not None else {},
         ),
     )
-    _run("distill", shared, roles, flags=flags, preset=preset, trackers=tuple(track or ()))
+    return _run("distill", shared, roles, flags=flags, preset=preset, trackers=tuple(track or ()))
 
 
 def lab(

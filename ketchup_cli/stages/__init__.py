@@ -193,6 +193,15 @@ STAGES: Mapping[str, Stage] = {
             output_role="",
         ),
         Stage(
+            name="circuits",
+            module="ketchup_cli.stages.circuits",
+            kind="circuit",
+            version=1,
+            spec=specs.CircuitsSpec,
+            roles=(),
+            output_role="",
+        ),
+        Stage(
             name="merge-teacher",
             module="ketchup_cli.stages.merge_teacher",
             kind="model",
