@@ -18,7 +18,7 @@ from ketchup_cli.corpora.rows import Row
 from ketchup_cli.errors import DataError, SpecError
 from ketchup_cli.reporting import Reporter
 from ketchup_cli.spec import unknown
-from ketchup_cli.spec_circuits import CircuitsSpec
+from ketchup_cli.specs import CircuitsSpec
 from ketchup_cli.store.build import Build
 from ketchup_cli.store.find import Input
 
