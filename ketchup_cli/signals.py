@@ -50,12 +50,17 @@ class Batch:
     behaviour_logp_BT: Tensor | None = None
     """Log-probabilities at sampling time (nats), for completions the student sampled."""
     reward_B: Tensor | None = None
+    """What each completion earned."""
+    correct_B: Tensor | None = None
+    """1 for right, 0 for wrong: another question than what was earned."""
     group_B: Tensor | None = None
     """Equal numbers mark samples of one prompt."""
     chosen_B: Tensor | None = None
     """1 on the preferred row of every pair, where `group_B` marks pairs."""
     finished: float | None = None
     """Share of the sampled completions that ended by themselves, dropped ones included."""
+    unrewarded: float | None = None
+    """Share of the sampled completions whose reward failed and which were left out."""
     rows: tuple[int, ...] = ()
     """Positions in the data source, by which a cached teacher finds its rows."""
     shown_BT: Tensor | None = None
@@ -174,6 +179,8 @@ class Inputs:
     reference: StudentSignal | None = None
     parts: Mapping[str, Tensor] = field(default_factory=dict)
     """The objective's own learnable tensors, those of `Objective.parts`; gradients flow."""
+    update: int = 0
+    """Optimiser steps taken before this one: what a schedule is a function of."""
 
 
 @final
@@ -226,6 +233,8 @@ class Needs:
     """Whether the states of all layers are read, those of the student and of a live teacher; an
     encoder's come along."""
     reference: bool = False
+    reward: bool = False
+    """Whether the student's completions must be rewarded: `reward_B` and `correct_B` are read."""
     trainable_teacher: bool = False
     """Whether `TeacherSignal.own_BTV` is read; it takes a teacher with a trainable part."""
     sampled: bool = False
@@ -252,6 +261,7 @@ class Needs:
             student_expected=self.student_expected or other.student_expected,
             hidden=self.hidden or other.hidden,
             reference=self.reference or other.reference,
+            reward=self.reward or other.reward,
             trainable_teacher=self.trainable_teacher or other.trainable_teacher,
             statistics=self.statistics or other.statistics,
             lengths=self.lengths or other.lengths,

@@ -101,7 +101,9 @@ class ValidationSpec(Spec, frozen=True, kw_only=True):
     """Updates between validations; 0 validates at the end only."""
     examples: Count = 400
     """Examples of the split that are used, in file order."""
-    metric: Literal["bleu", "chrf", "rougeL", "exact", "loss"] = "bleu"
+    metric: Literal[
+        "bleu", "chrf", "rougeL", "exact", "gsm8k-strict", "gsm8k-flexible", "gsm8k-numeric", "loss"
+    ] = "bleu"
     """What decides which weights are kept, the loss between equals; BLEU is 0 where no reference has
     four words."""
     patience: Natural = 0

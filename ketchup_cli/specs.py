@@ -175,12 +175,15 @@ class SeqkdSpec(Spec, frozen=True, kw_only=True):
 class DistillSpec(TrainingSpec, frozen=True, kw_only=True):
     """Train the student with any objective or mix."""
 
+    later: ClassVar[frozenset[str]] = frozenset({"reward"})
+
     objective: tuple[dict[str, Any], ...] = ({"name": "ketchup"},)
     """Terms of the loss: `name`, `weight`, `prefixes`, and the objective's own fields."""
     teacher: Literal["auto", "live", "cache"] = "auto"
     """auto reads a cache where one is at hand and can serve the objective."""
     rollout: RolloutSpec = RolloutSpec()
     replay: ReplaySpec = ReplaySpec()
+    reward: RewardSpec = RewardSpec()
     chunk_tokens: Count = 512
     """Tokens whose teacher logits over the vocabulary exist at once."""
 

@@ -21,6 +21,8 @@ from ketchup_cli.signals import (
 LENGTHS = (5, 3, 1, 4)
 GROUPS = (7, 7, 9, 9)
 CHOSEN = (1, 0, 0, 1)
+REWARDS = (1.0, 0.25, 0.0, 0.5)
+CORRECT = (1.0, 0.0, 0.0, 0.0)
 VOCABULARY = 6
 PROMPT = 2
 TOP = 3
@@ -57,6 +59,8 @@ def make_batch(seed: int = 0, *, dtype: torch.dtype = torch.float64) -> Batch:
         behaviour_logp_BT=behaviour_BT.to(dtype),
         group_B=torch.tensor(GROUPS),
         chosen_B=torch.tensor(CHOSEN),
+        reward_B=torch.tensor(REWARDS, dtype=dtype),
+        correct_B=torch.tensor(CORRECT, dtype=dtype),
     )
 
 

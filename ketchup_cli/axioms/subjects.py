@@ -32,6 +32,7 @@ Point = Mapping[str, Tensor]
 _LENGTHS = (4, 3, 1, 2)
 _GROUPS = (7, 7, 9, 9)
 _CHOSEN = (1, 0, 0, 1)
+_CORRECT = (1, 0, 0, 0)
 _VOCABULARY, _TOP, _PROMPT = 6, 3, 2
 _SIZES = Sizes(
     student_layers=2,
@@ -197,6 +198,7 @@ def _batch(generator: torch.Generator) -> Batch:
         source="student",
         behaviour_logp_BT=-3 * torch.rand(shape, generator=generator, dtype=torch.float64),
         reward_B=_normal(generator, shape[0]),
+        correct_B=torch.tensor(_CORRECT, dtype=torch.float64),
         group_B=torch.tensor(_GROUPS),
         chosen_B=torch.tensor(_CHOSEN),
     )

@@ -61,11 +61,16 @@ def expected_logit(p_logits_BTV: Tensor, q_logits_BTV: Tensor) -> Tensor:
 
 
 def clipped_surrogate(
-    logp_BT: Tensor, behaviour_logp_BT: Tensor, adv_BT: Tensor, *, epsilon: float
+    logp_BT: Tensor,
+    behaviour_logp_BT: Tensor,
+    adv_BT: Tensor,
+    *,
+    epsilon: float,
+    epsilon_high: float | None = None,
 ) -> Tensor:
     """Return PPO's loss: a policy gradient that stops where the policy has moved far enough.
 
-        L_t = -min(rho_t A_t, clip(rho_t, 1 - epsilon, 1 + epsilon) A_t)
+        L_t = -min(rho_t A_t, clip(rho_t, 1 - epsilon, 1 + epsilon_high) A_t)
         rho_t = pi(a_t|s_t) / beta(a_t|s_t),   A_t = stop_gradient(adv_t)
 
     Where pi = beta the gradient is REINFORCE's. The ratio is that of one step: biased along a
@@ -76,6 +81,7 @@ def clipped_surrogate(
         behaviour_logp_BT: [B, T] log-probability beta at sampling time (nats).
         adv_BT: [B, T] weights.
         epsilon: largest move of the ratio that is rewarded; 0 clips nothing.
+        epsilon_high: the same upwards, if it is not to be equal.
 
     Returns:
         [B, T] losses.
@@ -92,7 +98,8 @@ def clipped_surrogate(
     gain_BT = ratio_BT * adv_BT.detach()
     if epsilon == 0:
         return -gain_BT
-    held_BT = ratio_BT.clamp(min=1 - epsilon, max=1 + epsilon) * adv_BT.detach()
+    high = epsilon if epsilon_high is None else epsilon_high
+    held_BT = ratio_BT.clamp(min=1 - epsilon, max=1 + high) * adv_BT.detach()
     return -gain_BT.minimum(held_BT)
 
 

@@ -111,7 +111,7 @@ def _estimator(label: str, table: Table, *, reference: str) -> Estimator:
 def _term(table: Table) -> Term:
     (term,) = objectives.terms([{**table, "prefixes": "student"}])
     needs = term.needs
-    if needs.hidden or needs.reference or needs.trainable_teacher:
+    if needs.hidden or needs.reference or needs.reward or needs.trainable_teacher:
         raise SpecError(
             f"`{term.name}` needs more than the student's completions and one frozen teacher's"
             " logits; the laboratory brings no more",

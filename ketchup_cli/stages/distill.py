@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 from ketchup_cli import corpora, objectives
 from ketchup_cli.errors import SpecError
 from ketchup_cli.objectives import Term
 from ketchup_cli.reporting import Reporter, how_often
+from ketchup_cli.rewards.rewarder import is_named
 from ketchup_cli.signals import NEW_TEXT, Prefixes
 from ketchup_cli.specs import DistillSpec
 from ketchup_cli.stages.gate import gate
 from ketchup_cli.stages.learning import Learner, give_part
+from ketchup_cli.stages.rewarding import check_reward, judging_of, told
 from ketchup_cli.stages.teaching import (
     Speaker,
     choose,
@@ -32,6 +35,7 @@ if TYPE_CHECKING:
     from ketchup_cli.stages.training import Probe
     from ketchup_cli.train.data import Source
     from ketchup_cli.train.replay import Replay
+    from ketchup_cli.train.rollouts import Judge
 
 PSEUDO_TARGETS = "pseudo-targets.jsonl"
 
@@ -40,6 +44,7 @@ def plan(spec: DistillSpec, inputs: Mapping[str, Input]) -> tuple[tuple[str, str
     """Return the plan's lines: the loss, who the teacher is and why, the size of the work."""
     terms = objectives.terms(spec.objective)
     _check_share(spec, terms)
+    check_reward(spec, terms)
     validation = spec.validation
     size = f"batches of {spec.tokens_per_batch:,} tokens"
     if any(term.prefixes in NEW_TEXT for term in terms):
@@ -49,6 +54,7 @@ def plan(spec: DistillSpec, inputs: Mapping[str, Input]) -> tuple[tuple[str, str
         ("objective", " + ".join(_describe(term) for term in terms)),
         *(("teacher", line) for line in _teacher_lines(spec, terms, inputs)),
         *([("warning", warning)] if warning else []),
+        *([("reward", told(spec.reward))] if is_named(spec.reward) else []),
         ("plan", f"{spec.updates:,} updates x {size}, {spec.precision}"),
         (
             "dev",
@@ -100,8 +106,21 @@ def run(
     Raises:
         MismatchError, CheckFailed: a teacher, cache, tokenizer or template that does not fit.
         DataError: rows too long, or none left.
+        RewardError: a reward that cannot be used, or that failed for a whole batch.
         NonFiniteError: the loss or a gradient is NaN or infinite.
     """
+    with ExitStack() as open_:
+        return _run(spec, inputs, build, reporter, open_=open_)
+
+
+def _run(
+    spec: DistillSpec,
+    inputs: Mapping[str, Input],
+    build: Build,
+    reporter: Reporter,
+    *,
+    open_: ExitStack,
+) -> dict[str, Any]:
     from ketchup_cli.models.load import quiet
     from ketchup_cli.stages import training
     from ketchup_cli.train.extras import extras_of, parts_of, sizes_of
@@ -112,6 +131,7 @@ def run(
     quiet()
     terms = objectives.terms(spec.objective)
     _check_share(spec, terms)
+    check_reward(spec, terms)
     speakers = choose(spec, terms, inputs)
     accelerator = training.make_accelerator(spec)
     student = _student(spec, inputs, device=str(accelerator.device), reporter=reporter)
@@ -127,13 +147,18 @@ def run(
     sizes = sizes_of(student, None if live is None else live.policy)
     parts = parts_of(terms, sizes, seed=spec.seed, device=student.device)
     dev = training.dev_set(student, spec, inputs["corpus"].path, reporter=reporter, probe=probe)
-    return training.run_training(
+    judging = judging_of(spec, terms, inputs, student=student, open_=open_)
+    summary = training.run_training(
         Run(
             policy=student,
             terms=terms,
             spec=spec,
             sources=_sources(
-                spec, rows, student=student, teacher=None if live is None else live.policy
+                spec,
+                rows,
+                student=student,
+                teacher=None if live is None else live.policy,
+                judge=judging,
             ),
             teachers=teachers if learner is None else learner.teachers,
             evaluate=dev.figures,
@@ -148,6 +173,7 @@ def run(
         ),
         build,
     )
+    return summary if judging is None else summary | judging.summary()
 
 
 def _student(
@@ -229,6 +255,7 @@ def _sources(
     *,
     student: Policy,
     teacher: Policy | None,
+    judge: Judge | None,
 ) -> dict[Prefixes, Source]:
     """Return where the completions of each kind come from."""
     from ketchup_cli.stages.training import row_source
@@ -241,7 +268,12 @@ def _sources(
         if prefixes == "student":
             prompts = PromptSource(own, prompts=spec.rollout.prompts, seed=spec.seed)
             sources[prefixes] = RolloutSource(
-                student, prompts, rollout=spec.rollout, seed=spec.seed, teacher=teacher
+                student,
+                prompts,
+                rollout=spec.rollout,
+                seed=spec.seed,
+                teacher=teacher,
+                judge=judge,
             )
         elif prefixes == "pairs":
             sources[prefixes] = PairSource(student, own, rollout=spec.rollout, seed=spec.seed)

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, final
 
 import msgspec
 
 from ketchup_cli import corpora
-from ketchup_cli.errors import RewardError
+from ketchup_cli.errors import RewardError, SpecError
+from ketchup_cli.objectives import Term
 from ketchup_cli.records import Example, Rollout
 from ketchup_cli.rewards.reward import Attempt, Reward
-from ketchup_cli.rewards.rewarder import Rewarder, function_of, is_named
-from ketchup_cli.specs import RewardSpec
+from ketchup_cli.rewards.rewarder import Rewarder, check, function_of, is_named
+from ketchup_cli.specs import DistillSpec, RewardSpec
 from ketchup_cli.store.find import Input
 
-WORTHLESS = Reward(correct=False, value=0.0)
+if TYPE_CHECKING:
+    from ketchup_cli.models.generation.hf import Samples
+    from ketchup_cli.models.policy import Policy
+    from ketchup_cli.train.rollouts import Verdict
 
 
 def open_rewarder(spec: RewardSpec, inputs: Mapping[str, Input]) -> Rewarder:
@@ -94,3 +101,106 @@ def rewarded(
         )
         for row, reward in zip(rows, found, strict=True)
     ]
+
+
+def check_reward(spec: DistillSpec, terms: Sequence[Term]) -> None:
+    """Refuse terms that ask for a reward where none is named, or where none can be kept.
+
+    Raises:
+        SpecError: that, or a reward nobody knows.
+    """
+    check(spec.reward)
+    asking = [term for term in terms if term.needs.reward and term.prefixes == "student"]
+    if not asking:
+        return
+    if not is_named(spec.reward):
+        raise SpecError(
+            f"`{asking[0].name}` learns from a reward, and none is named",
+            hint="--set reward.correct=gsm8k-numeric, or --set reward.shaped=bleu",
+        )
+    if spec.replay.capacity:
+        raise SpecError(
+            f"a replay keeps no rewards, and `{asking[0].name}` learns from them",
+            hint="--set replay.capacity=0",
+        )
+
+
+@final
+class Judging:
+    """Rewards the student's completions while it learns, and counts what failed by kind.
+
+    Example: `RolloutSource(policy, prompts, rollout=rollout, seed=0, judge=judging)`
+    """
+
+    def __init__(
+        self, rewarder: Rewarder, spec: RewardSpec, *, policy: Policy, examples: Sequence[Example]
+    ) -> None:
+        self._rewarder = rewarder
+        self._spec = spec
+        self._policy = policy
+        self._examples = {example.id: example for example in examples}
+        self.failed: Counter[str] = Counter()
+
+    def __call__(self, samples: Samples) -> Verdict:
+        """Return what the samples earned.
+
+        Raises:
+            RewardError: the reward cannot be used at all, or a failure is to be the end.
+        """
+        import torch
+
+        from ketchup_cli.train.rollouts import Verdict
+
+        found = rewards(self._rewarder, self._attempts(samples), self._spec)
+        self.failed.update(reward.failure for reward in found if reward.failure)
+        device = samples.batch.tokens_BT.device
+        dropped = self._spec.failed == "drop"
+        return Verdict(
+            reward_B=torch.tensor([reward.value or 0.0 for reward in found], device=device),
+            correct_B=torch.tensor(
+                [float(bool(reward.correct)) for reward in found], device=device
+            ),
+            failed_B=torch.tensor(
+                [dropped and bool(reward.failure) for reward in found], device=device
+            ),
+        )
+
+    def _attempts(self, samples: Samples) -> list[Attempt]:
+        batch = samples.batch
+        sizes = batch.mask_BT.sum(dim=1).int().tolist()
+        tokens = [row[:size] for row, size in zip(batch.tokens_BT.tolist(), sizes, strict=True)]
+        written = zip(
+            batch.ids, self._policy.decode(tokens), samples.finished_B.tolist(), strict=True
+        )
+        return [
+            attempt(self._examples[name], text, finished=finished)
+            for name, text, finished in written
+        ]
+
+    def summary(self) -> dict[str, Any]:
+        """Return what a manifest says of it."""
+        return {"reward": told(self._spec), "failed_rewards": dict(self.failed)}
+
+
+def judging_of(
+    spec: DistillSpec,
+    terms: Sequence[Term],
+    inputs: Mapping[str, Input],
+    *,
+    student: Policy,
+    open_: ExitStack,
+) -> Judging | None:
+    """Return what rewards the student's completions; None where there are none, or no reward.
+
+    Args:
+        spec: names the reward.
+        terms: of the loss.
+        inputs: corpus, and the files of functions.
+        student: who writes.
+        open_: closes what is opened here.
+    """
+    if not is_named(spec.reward) or all(term.prefixes != "student" for term in terms):
+        return None
+    examples = corpora.read_split(inputs["corpus"].path, spec.split)
+    rewarder = open_.enter_context(open_rewarder(spec.reward, inputs))
+    return Judging(rewarder, spec.reward, policy=student, examples=examples)

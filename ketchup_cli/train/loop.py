@@ -52,6 +52,8 @@ class Collected:
     batches: dict[Prefixes, list[Batch]] = field(default_factory=dict)
     signals: dict[tuple[Prefixes, int], TeacherSignal] = field(default_factory=dict)
     """Kept only for batches that are used again: a dense signal is large."""
+    update: int = 0
+    """The update they are collected for."""
 
 
 def train(run: Run) -> Outcome:
@@ -125,6 +127,7 @@ def _collect(
     run: Run, state: State, streams: Mapping[Prefixes, Iterator[Batch]], collected: Collected
 ) -> None:
     """Replace the batches that had all their updates by the next ones, sampled ones included."""
+    collected.update = state.update
     if run.replay is not None:
         name = run.replay.turn(state.update, tuple(streams))
         batches = run.replay.batches(state.update, name, streams[name])
@@ -190,7 +193,10 @@ def _backward(
     total = torch.zeros((), device=run.policy.device)
     for term in terms:
         parts = dict(run.parts.get((term.name, prefixes), {}))
-        loss = term.objective(Inputs(batch=batch, student=student, teacher=teacher, parts=parts))
+        inputs = Inputs(
+            batch=batch, student=student, teacher=teacher, parts=parts, update=collected.update
+        )
+        loss = term.objective(inputs)
         count = counts[1] if isinstance(loss, SequenceLoss) else counts[0]
         part = F.reduce(loss, batch.mask_BT, count=count)
         total = total + term.weight * part
@@ -271,12 +277,17 @@ def merged_needs(terms: Sequence[Term]) -> Needs:
 
 
 def _describe(batch: Batch, tally: Tally) -> None:
-    """Add lengths, and for sampled completions the share that ended by themselves."""
+    """Add lengths, rewards, and for sampled completions the share that ended by themselves."""
     sizes_B = batch.mask_BT.sum(dim=1)
     count = torch.tensor(float(len(batch.ids)))
     tally.add_mean(f"{batch.source}_length", sizes_B.mean(), weight=count)
+    for name, value_B in (("reward", batch.reward_B), ("correct", batch.correct_B)):
+        if value_B is not None:
+            tally.add_mean(f"{batch.source}_{name}", value_B.mean(), weight=count)
     if batch.finished is not None:
         tally.add_mean("finished", torch.tensor(batch.finished), weight=torch.ones(()))
+    if batch.unrewarded is not None:
+        tally.add_mean("unrewarded", torch.tensor(batch.unrewarded), weight=torch.ones(()))
 
 
 def _log(run: Run, state: State, figures: Mapping[str, float], *, seconds: float) -> float:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from typing import final
 
 import torch
 
-from ketchup_cli.errors import ModelError
+from ketchup_cli.errors import ModelError, RewardError
 from ketchup_cli.models.generation.choosing import Sampling
 from ketchup_cli.models.generation.hf import Samples, sample
 from ketchup_cli.models.policy import Policy
@@ -17,6 +17,21 @@ from ketchup_cli.specs import RolloutSpec
 from ketchup_cli.train.data import PromptSource
 
 SOURCE: Prefixes = "student"
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """What completions earned, which are right, and of which nobody could tell."""
+
+    reward_B: torch.Tensor
+    correct_B: torch.Tensor
+    failed_B: torch.Tensor
+    """Boolean; where it is true the other two mean nothing."""
+
+
+Judge = Callable[[Samples], Verdict]
+"""From samples to their rewards."""
 
 
 @final
@@ -36,20 +51,25 @@ class RolloutSource:
         rollout: RolloutSpec,
         seed: int,
         teacher: Policy | None = None,
+        judge: Judge | None = None,
     ) -> None:
         self._policy = policy
         self._prompts = prompts
         self._rollout = rollout
         self._seed = seed
         self._teacher = teacher
+        self._judge = judge
 
     def batches(self, first: int, stride: int) -> Iterator[Batch]:
         """Return batches `first`, `first + stride`, ... endlessly, each drawn when asked for.
 
         Raises:
             ModelError: not one completion of a batch ended by itself, and unfinished ones drop.
+            RewardError: the reward of every completion of a batch failed.
         """
         for _epoch, samples in self.samples(first, stride):
+            if self._judge is not None:
+                samples = judged(samples, self._judge(samples))
             yield without_unfinished(samples, keep=self._rollout.unfinished == "terminal")
 
     def samples(self, first: int, stride: int) -> Iterator[tuple[int, Samples]]:
@@ -73,6 +93,30 @@ class RolloutSource:
                     teacher=self._teacher,
                 ),
             )
+
+
+def judged(samples: Samples, verdict: Verdict) -> Samples:
+    """Return samples with their rewards, without those whose reward failed; their share is noted.
+
+    Raises:
+        RewardError: nothing is left.
+    """
+    failed_B = verdict.failed_B
+    if bool(failed_B.all()):
+        raise RewardError(
+            f"the reward of all {len(failed_B)} completions of a batch failed",
+            hint="ketchup rollout with the same reward tells why, in its report.json",
+        )
+    batch = replace(
+        samples.batch,
+        reward_B=verdict.reward_B,
+        correct_B=verdict.correct_B,
+        unrewarded=float(failed_B.float().mean()),
+    )
+    if not bool(failed_B.any()):
+        return Samples(batch=batch, finished_B=samples.finished_B)
+    kept = (~failed_B).nonzero().flatten()
+    return Samples(batch=_rows(batch, kept), finished_B=samples.finished_B[kept])
 
 
 def without_unfinished(samples: Samples, *, keep: bool) -> Batch:
@@ -107,9 +151,15 @@ def _rows(batch: Batch, kept: torch.Tensor) -> Batch:
         tokens_BT=batch.tokens_BT[kept, :width],
         mask_BT=batch.mask_BT[kept, :width],
         behaviour_logp_BT=_columns(batch.behaviour_logp_BT, kept, width),
-        group_B=None if batch.group_B is None else batch.group_B[kept],
+        reward_B=_of(batch.reward_B, kept),
+        correct_B=_of(batch.correct_B, kept),
+        group_B=_of(batch.group_B, kept),
         rows=tuple(batch.rows[number] for number in numbers),
     )
+
+
+def _of(x_B: torch.Tensor | None, kept: torch.Tensor) -> torch.Tensor | None:
+    return None if x_B is None else x_B[kept]
 
 
 def _columns(x_BT: torch.Tensor | None, kept: torch.Tensor, width: int) -> torch.Tensor | None:

@@ -238,6 +238,7 @@ class Tripwire:
 
 
 OF_THE_BATCH = {"tokens_BT", "mask_BT", "source", "behaviour_logp_BT", "group_B", "chosen_B"}
+REWARDS = {"reward_B", "correct_B"}
 STATES = {"hidden_LBTH", "encoder_LBSH"}
 STATISTICS = {"taken_BT", "best_BT", "expected_BT", "mean_BT", "lse_BT", "temperature"}
 
@@ -266,7 +267,10 @@ def test_nothing_is_read_that_was_not_asked_for(table):
     teacher = Tripwire(inputs.teacher, allowed_of_teacher(needs))
     guarded = Inputs(
         batch=Tripwire(
-            inputs.batch, OF_THE_BATCH | ({"prompt_mask_BS"} if needs.hidden else set())
+            inputs.batch,
+            OF_THE_BATCH
+            | ({"prompt_mask_BS"} if needs.hidden else set())
+            | (REWARDS if needs.reward else set()),
         ),
         student=Tripwire(inputs.student, student),
         teacher=teacher if needs.any_teacher else None,
