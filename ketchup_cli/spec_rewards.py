@@ -34,6 +34,17 @@ class RewardSpec(Spec, frozen=True, kw_only=True):
 
 
 @final
+class RehearsalSpec(Spec, frozen=True, kw_only=True):
+    """Which prompts of stored rollouts are known, and what of them is rehearsed."""
+
+    threshold: Share = 0.75
+    """Share of right samples from which on a prompt is known: rehearsed, and explored no more."""
+    held: Natural = 1
+    """Last samples of each prompt that are kept out of that share; the right ones among them are
+    rehearsed. 0 rehearses the right ones of all."""
+
+
+@final
 class RolloutsSpec(Spec, frozen=True, kw_only=True):
     """Draw a model's completions with their log-probabilities, and reward them."""
 

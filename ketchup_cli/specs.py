@@ -31,7 +31,7 @@ from ketchup_cli.spec_parts import (
     TrainingSpec,
     ValidationSpec,
 )
-from ketchup_cli.spec_rewards import RewardSpec, RolloutsSpec
+from ketchup_cli.spec_rewards import RehearsalSpec, RewardSpec, RolloutsSpec
 
 __all__ = [
     "CacheTeacherSpec",
@@ -49,6 +49,7 @@ __all__ = [
     "MergeTeacherSpec",
     "NewModelSpec",
     "OptimizerSpec",
+    "RehearsalSpec",
     "ReplaySpec",
     "RewardSpec",
     "RolloutSpec",
@@ -175,7 +176,7 @@ class SeqkdSpec(Spec, frozen=True, kw_only=True):
 class DistillSpec(TrainingSpec, frozen=True, kw_only=True):
     """Train the student with any objective or mix."""
 
-    later: ClassVar[frozenset[str]] = frozenset({"reward"})
+    later: ClassVar[frozenset[str]] = frozenset({"reward", "rehearsal"})
 
     objective: tuple[dict[str, Any], ...] = ({"name": "ketchup"},)
     """Terms of the loss: `name`, `weight`, `prefixes`, and the objective's own fields."""
@@ -184,6 +185,7 @@ class DistillSpec(TrainingSpec, frozen=True, kw_only=True):
     rollout: RolloutSpec = RolloutSpec()
     replay: ReplaySpec = ReplaySpec()
     reward: RewardSpec = RewardSpec()
+    rehearsal: RehearsalSpec = RehearsalSpec()
     chunk_tokens: Count = 512
     """Tokens whose teacher logits over the vocabulary exist at once."""
 

@@ -248,6 +248,15 @@ def _snapshot(name: str, revision: str | None, *, local: bool) -> Path | None:
         ) from None
 
 
+def split_files(split: str, text: str) -> list[tuple[str, Path]]:
+    """Return role and path of every file of a split; Moses files are `PROMPTS,REFERENCES,...`."""
+    parts = text.split(",")
+    if len(parts) == 1 or Path(text).is_file():
+        return [(split, Path(text))]
+    fields = ("prompt", "reference", *(f"reference-{n}" for n in range(2, len(parts))))
+    return [(f"{split}.{field}", Path(part)) for field, part in zip(fields, parts, strict=True)]
+
+
 def file_inputs(files: Sequence[tuple[str, Path]]) -> tuple[Resolved, ...]:
     """Return the inputs for plain files, and for the folder of a data set, by role.
 

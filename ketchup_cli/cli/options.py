@@ -44,6 +44,10 @@ DecisionsOption = Annotated[
     Path | None,
     typer.Option("--decisions", metavar="FILE", help="Rows of numbers, for `circuits` alone."),
 ]
+RolloutsOption = Annotated[
+    str | None,
+    typer.Option("--rollouts", metavar="NAME", help="Stored samples, for terms on `rehearsal`."),
+]
 CacheOption = Annotated[
     str | None, typer.Option("--cache", metavar="NAME", help="Teacher cache: artifact or folder.")
 ]

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from ketchup_cli.cli import options as o
 from ketchup_cli.cli.following import AFTER
+from ketchup_cli.cli.inputs import split_files
 from ketchup_cli.cli.request import Common, Request
 from ketchup_cli.cli.settings import TEXT_FLAG, Layer, check_k
 from ketchup_cli.errors import SpecError
@@ -67,15 +68,6 @@ def corpus(
             reference_field[0] if len(reference_field) == 1 else reference_field
         )
     _run("corpus", shared, {}, files=tuple(files), flags=_layer("a flag", flags))
-
-
-def split_files(split: str, text: str) -> list[tuple[str, Path]]:
-    """Return role and path of every file of a split; Moses files are `PROMPTS,REFERENCES,...`."""
-    parts = text.split(",")
-    if len(parts) == 1 or Path(text).is_file():
-        return [(split, Path(text))]
-    fields = ("prompt", "reference", *(f"reference-{n}" for n in range(2, len(parts))))
-    return [(f"{split}.{field}", Path(part)) for field, part in zip(fields, parts, strict=True)]
 
 
 def new_model(
@@ -174,6 +166,7 @@ def distill(
     pseudo_targets: o.PseudoTargetsOption = None,
     corpus: o.CorpusOption = None,
     extra_corpus: o.ExtraCorpusOption = None,
+    rollouts: o.RolloutsOption = None,
     decisions: o.DecisionsOption = None,
     objective: o.ObjectiveOption = None,
     k: o.KOption = None,
@@ -200,6 +193,7 @@ def distill(
         "pseudo-targets": pseudo_targets,
         "corpus": corpus,
         "extra-corpus": extra_corpus,
+        "rollouts": rollouts,
     }
     if decisions is not None or objective == "circuits":
         from ketchup_cli.cli.circuits import distill_decisions

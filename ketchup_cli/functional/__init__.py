@@ -116,6 +116,7 @@ if TYPE_CHECKING:
         preference_loss,
         token_margins,
     )
+    from ketchup_cli.functional.rehearsal import Rehearsed, rehearsal_divergence
     from ketchup_cli.functional.returns import (
         Ending,
         discounted_means,
@@ -159,6 +160,7 @@ __all__ = [
     "Measure",
     "Mixer",
     "PairDistances",
+    "Rehearsed",
     "Spread",
     "Statistics",
     "Tail",
@@ -243,6 +245,7 @@ __all__ = [
     "read_blocks",
     "reduce",
     "reduce_metrics",
+    "rehearsal_divergence",
     "reverse_kl",
     "rms_normalise",
     "root_mean_square",
@@ -291,6 +294,7 @@ _MODULES = (
     "pairs",
     "policy_gradients",
     "preference",
+    "rehearsal",
     "returns",
     "sampled",
     "steps",

@@ -83,6 +83,10 @@ def _distill_uses_extra(spec: specs.DistillSpec) -> bool:
     return any(term.prefixes == "extra" for term in _objective_terms(spec))
 
 
+def _distill_uses_rollouts(spec: specs.DistillSpec) -> bool:
+    return any(term.prefixes == "rehearsal" for term in _objective_terms(spec))
+
+
 def _scores_with_encoder(spec: specs.ScoreSpec) -> bool:
     return "bertscore" in spec.metrics
 
@@ -188,6 +192,12 @@ STAGES: Mapping[str, Stage] = {
                     kind="corpus",
                     needed=_distill_uses_extra,
                     used=_distill_uses_extra,
+                ),
+                Role(
+                    name="rollouts",
+                    kind="rollouts",
+                    needed=_distill_uses_rollouts,
+                    used=_distill_uses_rollouts,
                 ),
             ),
             output_role="",

@@ -46,6 +46,8 @@ class Answers:
     parts: tuple[Path, ...]
     parameters: int
     """Size of the model that answered."""
+    tokenizer: str
+    """Fingerprint of its tokenizer."""
     texts_per_s: float | None
     """Speed of this run, or None if an earlier one had answered everything."""
 
@@ -136,6 +138,7 @@ def answer(
         encoded=encoded,
         parts=parts,
         parameters=policy.model.num_parameters(),
+        tokenizer=policy.fingerprint,
         texts_per_s=round(answered * spec.decoding.texts / seconds, 2) if answered else None,
     )
 

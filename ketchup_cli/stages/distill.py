@@ -15,6 +15,7 @@ from ketchup_cli.signals import NEW_TEXT, Prefixes
 from ketchup_cli.specs import DistillSpec
 from ketchup_cli.stages.gate import gate
 from ketchup_cli.stages.learning import Learner, give_part
+from ketchup_cli.stages.rehearsing import Stored, check_stored, read_stored
 from ketchup_cli.stages.rewarding import check_reward, judging_of, told
 from ketchup_cli.stages.teaching import (
     Speaker,
@@ -24,6 +25,7 @@ from ketchup_cli.stages.teaching import (
     open_cache,
     text_warning,
 )
+from ketchup_cli.stages.turns import replay_of
 from ketchup_cli.store.build import Build
 from ketchup_cli.store.find import Input
 
@@ -34,7 +36,6 @@ if TYPE_CHECKING:
     from ketchup_cli.records import Example
     from ketchup_cli.stages.training import Probe
     from ketchup_cli.train.data import Source
-    from ketchup_cli.train.replay import Replay
     from ketchup_cli.train.rollouts import Judge
 
 PSEUDO_TARGETS = "pseudo-targets.jsonl"
@@ -43,8 +44,7 @@ PSEUDO_TARGETS = "pseudo-targets.jsonl"
 def plan(spec: DistillSpec, inputs: Mapping[str, Input]) -> tuple[tuple[str, str], ...]:
     """Return the plan's lines: the loss, who the teacher is and why, the size of the work."""
     terms = objectives.terms(spec.objective)
-    _check_share(spec, terms)
-    check_reward(spec, terms)
+    _check_terms(spec, terms)
     validation = spec.validation
     size = f"batches of {spec.tokens_per_batch:,} tokens"
     if any(term.prefixes in NEW_TEXT for term in terms):
@@ -87,8 +87,9 @@ def _teacher_lines(
     return lines
 
 
-def _check_share(spec: DistillSpec, terms: Sequence[Term]) -> None:
-    """Refuse to mix a teacher into rollouts where no live teacher listens to them."""
+def _check_terms(spec: DistillSpec, terms: Sequence[Term]) -> None:
+    """Refuse rewards that are missing, and a teacher in rollouts that none of its kind listens to."""
+    check_reward(spec, terms)
     share = spec.rollout.teacher_share
     if share and not any(term.prefixes == "student" and term.needs.any_teacher for term in terms):
         raise SpecError(
@@ -109,6 +110,9 @@ def run(
         RewardError: a reward that cannot be used, or that failed for a whole batch.
         NonFiniteError: the loss or a gradient is NaN or infinite.
     """
+    from ketchup_cli.models.load import quiet
+
+    quiet()
     with ExitStack() as open_:
         return _run(spec, inputs, build, reporter, open_=open_)
 
@@ -121,25 +125,23 @@ def _run(
     *,
     open_: ExitStack,
 ) -> dict[str, Any]:
-    from ketchup_cli.models.load import quiet
     from ketchup_cli.stages import training
     from ketchup_cli.train.extras import extras_of, parts_of, sizes_of
     from ketchup_cli.train.metrics import MetricsLog
     from ketchup_cli.train.resume import Checkpoints
     from ketchup_cli.train.run import Run
 
-    quiet()
     terms = objectives.terms(spec.objective)
-    _check_share(spec, terms)
-    check_reward(spec, terms)
+    _check_terms(spec, terms)
     speakers = choose(spec, terms, inputs)
     accelerator = training.make_accelerator(spec)
     student = _student(spec, inputs, device=str(accelerator.device), reporter=reporter)
     training.check_terms(student, terms)
-    rows = _rows(spec, terms, inputs, student=student, reporter=reporter)
-    teachers, live = _teachers(spec, speakers, inputs, student=student, rows=rows)
-    if live is not None:
-        gate(live.policy, student, inputs, split=spec.split, reporter=reporter)
+    stored = read_stored(spec, terms, inputs, student=student, reporter=reporter)
+    rows = _rows(spec, terms, inputs, student=student, stored=stored, reporter=reporter)
+    teachers, live = _teachers(
+        spec, speakers, inputs, student=student, rows=rows, reporter=reporter
+    )
     learner = give_part(
         terms, teachers, live, rows=rows.get("data", ()), seed=spec.seed, reporter=reporter
     )
@@ -159,6 +161,7 @@ def _run(
                 student=student,
                 teacher=None if live is None else live.policy,
                 judge=judging,
+                stored=stored,
             ),
             teachers=teachers if learner is None else learner.teachers,
             evaluate=dev.figures,
@@ -168,7 +171,7 @@ def _run(
             accelerator=accelerator,
             extras=extras_of(parts) if learner is None else (*extras_of(parts), learner.extra),
             parts=parts,
-            replay=_replay(spec, terms, student=student, processes=accelerator.num_processes),
+            replay=replay_of(spec, terms, student=student, processes=accelerator.num_processes),
             reuse=spec.rollout.reuse,
         ),
         build,
@@ -196,6 +199,7 @@ def _teachers(
     *,
     student: Policy,
     rows: Mapping[Prefixes, Sequence[Row]],
+    reporter: Reporter,
 ) -> tuple[dict[Prefixes, Teacher], LiveTeacher | None]:
     """Return who answers, caches held against their rows first, and the live one if any."""
     teachers: dict[Prefixes, Teacher] = {
@@ -206,6 +210,7 @@ def _teachers(
     if len(teachers) == len(speakers):
         return teachers, None
     live = load_live(inputs["teacher"], student, chunk_tokens=spec.chunk_tokens)
+    gate(live.policy, student, inputs, split=spec.split, reporter=reporter)
     return {**dict.fromkeys(speakers, live), **teachers}, live
 
 
@@ -226,6 +231,7 @@ def _rows(
     inputs: Mapping[str, Input],
     *,
     student: Policy,
+    stored: Stored | None,
     reporter: Reporter,
 ) -> dict[Prefixes, Sequence[Row]]:
     """Return the rows of each kind, and say how many there are."""
@@ -234,11 +240,17 @@ def _rows(
     examples = corpora.read_split(inputs["corpus"].path, spec.split)[: spec.examples or None]
     found: dict[Prefixes, Sequence[Row]] = {}
     for prefixes in dict.fromkeys(term.prefixes for term in terms):
-        encoded = _encoded(spec, prefixes, inputs, student=student, examples=examples)
+        if stored is not None and prefixes == "rehearsal":
+            encoded = stored.encoded(student, examples, training.limits(spec))
+        else:
+            asked = stored.explored(examples) if stored and prefixes == "student" else examples
+            encoded = _encoded(spec, prefixes, inputs, student=student, examples=asked)
         training.note_encoded(encoded, reporter, what=f"{prefixes} rows")
         if prefixes == "pairs":
             _note_unpaired(encoded.rows, examples, reporter)
         found[prefixes] = encoded.rows
+    if stored is not None:
+        check_stored(stored, found["rehearsal"], student, started_from=inputs["student"])
     return found
 
 
@@ -256,6 +268,7 @@ def _sources(
     student: Policy,
     teacher: Policy | None,
     judge: Judge | None,
+    stored: Stored | None,
 ) -> dict[Prefixes, Source]:
     """Return where the completions of each kind come from."""
     from ketchup_cli.stages.training import row_source
@@ -277,42 +290,11 @@ def _sources(
             )
         elif prefixes == "pairs":
             sources[prefixes] = PairSource(student, own, rollout=spec.rollout, seed=spec.seed)
+        elif prefixes == "rehearsal" and stored is not None:
+            sources[prefixes] = stored.source(own, spec, student)
         else:
             sources[prefixes] = row_source(student, spec, own, source=prefixes)
     return sources
-
-
-def _replay(
-    spec: DistillSpec, terms: Sequence[Term], *, student: Policy, processes: int
-) -> Replay | None:
-    """Return what takes turns between data and the student's completions, if it is asked for.
-
-    Raises:
-        SpecError: there is nothing to take turns between, or it cannot be done.
-    """
-    from ketchup_cli.train.replay import Replay
-
-    if not spec.replay.capacity:
-        return None
-    sources = {term.prefixes for term in terms}
-    if "student" not in sources or len(sources) > 2:
-        raise SpecError(
-            "a replay takes turns between the student's completions and at most one other source;"
-            f" the objective learns from {', '.join(sorted(sources))}",
-            hint="--preset distillm, or --set replay.capacity=0",
-        )
-    if spec.rollout.reuse > 1 or processes > 1:
-        raise SpecError(
-            "a replay keeps completions itself, in one process",
-            hint="--set rollout.reuse=1, one process, or --set replay.capacity=0",
-        )
-    return Replay(
-        spec.replay,
-        batch=spec.rollout.prompts * spec.rollout.samples,
-        updates=spec.updates,
-        seed=spec.seed,
-        pad_id=student.pad_id,
-    )
 
 
 def _encoded(

@@ -88,7 +88,10 @@ def run(
         answers = answer(spec, inputs, build, reporter, role="model", draw=draw)
         rows = (row for part in answers.parts for row in corpora.read_rollouts(part))
         build.write_rows(ROLLOUTS, tallied(counted(rows, counts), tally))
-    report = overview(spec, answers, counts) | {"sampling": _sampling(spec)}
+    report = overview(spec, answers, counts) | {
+        "sampling": _sampling(spec),
+        "tokenizer": answers.tokenizer,
+    }
     if is_named(spec.reward):
         report |= _rewards(spec, tally)
     build.write_json("report.json", report)

@@ -296,8 +296,10 @@ def _log(run: Run, state: State, figures: Mapping[str, float], *, seconds: float
     speed = {"tokens_per_s": tokens / max(seconds, 1e-9)}
     turns = run.replay.figures() if run.replay is not None else {}
     run.log.write({"update": state.update, **figures, **turns, **speed})
-    if GAIN in figures:
-        state.gains.append(figures[GAIN])
+    # where the objective also learns from other completions, its name carries whose
+    gain = figures.get(GAIN, figures.get(f"{GAIN}_student"))
+    if gain is not None:
+        state.gains.append(gain)
     state.sides.note(figures)
     return tokens
 

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from ketchup_cli.cli.stages import split_files
+from ketchup_cli.cli.inputs import split_files
 
 
 @pytest.fixture
