@@ -16,7 +16,7 @@ from ketchup_cli import objectives
 from ketchup_cli.cli.project import load_project
 
 FOLDER = Path(__file__).resolve().parent.parent / "examples" / "summaries"
-SETTINGS = ("ketchup.toml", "teacher.toml")
+SETTINGS = ("ketchup.toml", "teacher.toml", "reader.toml")
 SCRIPT = (FOLDER / "objectives.sh").read_text(encoding="utf-8")
 RUNS = re.findall(r"^learn \S+ (.+)$", SCRIPT, re.MULTILINE)
 ONE_UPDATE = (
