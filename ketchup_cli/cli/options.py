@@ -63,6 +63,10 @@ EncoderOption = Annotated[
     str | None,
     typer.Option("--encoder", metavar="NAME", help="Model of bertscore: local folder or artifact."),
 ]
+BaseOption = Annotated[
+    str | None,
+    typer.Option("--base", metavar="NAME", help="Text before: tell what is kept and what is new."),
+]
 SplitOption = Annotated[
     str | None, typer.Option("--split", metavar="NAME", help="Split whose prompts are answered.")
 ]

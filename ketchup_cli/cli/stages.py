@@ -274,6 +274,7 @@ def score(
     generations: o.GenerationsOption = None,
     corpus: o.CorpusOption = None,
     encoder: o.EncoderOption = None,
+    base: o.BaseOption = None,
     calibration: o.CalibrationOption = False,
     model: o.ScoredModelOption = None,
     teacher: o.TeacherOption = None,
@@ -291,7 +292,8 @@ def score(
     calibration, agreement with a teacher. Its settings are those of the table `calibration`.
     """
     shared = o.common(config, sets, store, name, dry_run, json)
-    of_text, of_model = {"generations": generations, "encoder": encoder}, {"model": model}
+    of_text = {"generations": generations, "encoder": encoder, "base": base}
+    of_model = {"model": model}
     of_model |= {"teacher": teacher, "cache": cache}
     _refuse_roles(of_text if calibration else of_model, calibration=calibration)
     stage, own = ("calibration", of_model) if calibration else ("score", of_text)

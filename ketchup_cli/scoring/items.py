@@ -26,6 +26,8 @@ class Items:
     """Whether the hypothesis was cut at a length; empty where nobody said."""
     samples: tuple[tuple[str, ...], ...] = ()
     """All texts of an example, sample 0 first; empty where there is one of each."""
+    base: tuple[tuple[str, ...], ...] = ()
+    """All texts of another model for each example; empty where it is held against none."""
 
 
 def join(examples: Sequence[Example], generations: Sequence[Generation]) -> Items:

@@ -58,6 +58,17 @@ def pass_at(k: int, *, right: int, count: int) -> float:
     return 1.0 - comb(count - right, k) / comb(count, k)
 
 
+def right_counts(
+    name: str, samples: Sequence[Sequence[str]], references: Sequence[Sequence[str]]
+) -> list[int]:
+    """Return how many samples of each example a metric of right or wrong calls right."""
+    texts = [text for several in samples for text in several]
+    repeated = [own for own, several in zip(references, samples, strict=True) for _ in several]
+    (measured,) = exact.measure([name], texts, repeated)
+    rows = iter(measured.items)
+    return [sum(next(rows) == RIGHT for _ in several) for several in samples]
+
+
 def _passes(
     name: str,
     signature: str,
@@ -65,13 +76,7 @@ def _passes(
     items: Items,
     settings: Settings,
 ) -> list[Measurement]:
-    texts = [text for several in samples for text in several]
-    references = [
-        own for own, several in zip(items.references, samples, strict=True) for _ in several
-    ]
-    (measured,) = exact.measure([name], texts, references)
-    rows = iter(measured.items)
-    right = [sum(next(rows) == RIGHT for _ in several) for several in samples]
+    right = right_counts(name, samples, items.references)
     sizes = sorted({len(several) for several in samples})
     shown = f"{sizes[0]}" if len(sizes) == 1 else f"{sizes[0]}-{sizes[-1]}"
     return [

@@ -7,7 +7,17 @@ from typing import final
 
 from ketchup_cli.errors import NonFiniteError, SpecError
 from ketchup_cli.records import ItemScores, Score
-from ketchup_cli.scoring import bleu, diversity, exact, languages, passes, rouge, texts, words
+from ketchup_cli.scoring import (
+    bleu,
+    diversity,
+    exact,
+    gains,
+    languages,
+    passes,
+    rouge,
+    texts,
+    words,
+)
 from ketchup_cli.scoring.items import Items
 from ketchup_cli.scoring.measurement import Figure, Measurement, intervals
 from ketchup_cli.scoring.settings import Settings as Settings
@@ -95,9 +105,9 @@ def measurements(names: Sequence[str], items: Items, settings: Settings) -> Foun
         own = [name for name in wanted if name in family]
         if own:
             found |= measure(own, items, settings)
-    found |= passes.measure(
-        [name for name in wanted if name in exact.NAMES], found, items, settings
-    )
+    right_or_wrong = [name for name in wanted if name in exact.NAMES]
+    found |= passes.measure(right_or_wrong, found, items, settings)
+    found |= gains.measure(right_or_wrong, found, items)
     return {name: found[name] for name in wanted}
 
 

@@ -273,6 +273,7 @@ STAGES: Mapping[str, Stage] = {
             roles=(
                 Role(name="generations", kind="generations"),
                 _CORPUS,
+                Role(name="base", kind="generations", needed=_never),
                 Role(
                     name="encoder",
                     kind="model",

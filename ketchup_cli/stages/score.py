@@ -6,13 +6,13 @@ values of every example.
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, final
 
 import msgspec
 
 from ketchup_cli import corpora
-from ketchup_cli.errors import SpecError
+from ketchup_cli.errors import MismatchError, SpecError
 from ketchup_cli.records import Example, Generation, Score
 from ketchup_cli.reporting import Reporter
 from ketchup_cli.scoring import diversity, languages, words
@@ -75,6 +75,8 @@ def run(
         NonFiniteError: a metric came out as no number.
     """
     scored = read_scored(inputs["generations"], inputs["corpus"])
+    if "base" in inputs:
+        scored = replace(scored, items=_beside(scored, inputs["base"], inputs["corpus"]))
     settings = settings_of(spec, inputs["corpus"], scored.items)
     extra = learned(spec, inputs, scored.items, reporter)
     report = scoring.make_report(spec.metrics, scored.items, settings, extra=extra)
@@ -112,6 +114,21 @@ def read_scored(generations: Input, corpus: Input) -> Scored:
         generations=tuple(rows),
         items=join(examples, rows),
     )
+
+
+def _beside(scored: Scored, base: Input, corpus: Input) -> Items:
+    """Return the items with the base's texts for the same examples.
+
+    Raises:
+        MismatchError: the base answers other examples.
+    """
+    other = read_scored(base, corpus).items
+    if other.ids != scored.items.ids:
+        raise MismatchError(
+            f"the base `{base.label}` answers other examples than what is scored",
+            hint="ketchup generate for the same split, with the same `examples`",
+        )
+    return replace(scored.items, base=other.samples or tuple((text,) for text in other.hypotheses))
 
 
 def settings_of(spec: ScoreSpec, corpus: Input, items: Items) -> scoring.Settings:

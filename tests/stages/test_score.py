@@ -7,7 +7,7 @@ import msgspec
 import pytest
 from encoders import make_encoder_folder
 
-from ketchup_cli.errors import DataError, SpecError
+from ketchup_cli.errors import DataError, MismatchError, SpecError
 from ketchup_cli.records import Example, Generation, ItemScores, Score
 from ketchup_cli.reporting import SilentReporter
 from ketchup_cli.scoring import corpus_metric
@@ -283,3 +283,38 @@ def test_bertscore_comes_from_a_local_encoder_with_its_digest_in_the_signature(
 def test_a_metric_whose_checkpoints_are_pickled_is_refused_with_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(SpecError, match="`comet` cannot be computed here: its checkpoints are"):
         score.plan(ScoreSpec(metrics=("comet",)), make_inputs(tmp_path))
+
+
+def base_of(folder: Path, generations: Sequence[Generation], spec: dict[str, Any]) -> Input:
+    made = publish(
+        Store.open(folder / "runs"),
+        "generations",
+        spec={**spec, "seed": 1},
+        rows=generations,
+        file="generations.jsonl",
+    )
+    return as_input(made, "base")
+
+
+def test_what_a_base_solved_is_told_as_kept_and_new(tmp_path: Path) -> None:
+    inputs = make_inputs(tmp_path)
+    rows = [generation("a", text="x"), generation("b", text="een groene vogel"), generation("c")]
+    inputs |= {"base": base_of(tmp_path, rows, {"split": "test"})}
+    spec = ScoreSpec(metrics=("exact",), resamples=100)
+    artifact = build_scores(tmp_path, inputs, spec)
+    rows_of_scores = json.loads((artifact.path / "scores.json").read_bytes())
+
+    # the base solved b alone, the texts solve a alone
+    assert {row["metric"]: row["value"] for row in rows_of_scores} == {
+        "exact": pytest.approx(100 / 3),
+        "exact/keep": 0.0,
+        "exact/new": 50.0,
+    }
+
+
+def test_a_base_of_other_examples_is_refused(tmp_path: Path) -> None:
+    inputs = make_inputs(tmp_path)
+    base = base_of(tmp_path, [generation("a"), generation("b")], {"split": "test", "examples": 2})
+
+    with pytest.raises(MismatchError, match="answers other examples"):
+        build_scores(tmp_path, inputs | {"base": base}, ScoreSpec(metrics=("exact",)))
