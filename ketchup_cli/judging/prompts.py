@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, final
@@ -23,7 +22,8 @@ _VERDICT_LIKE = re.compile(
     r"verdict\s*[:=]|candidate\s*[12]\b|\bignore\b.{0,40}\binstruction|\[\[[ABC12]\]\]|<<",
     re.I | re.S,
 )
-_BIDI = {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}
+_HIDDEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\u202a-\u202e\u2066-\u2069]")
+"""Controls but newline and tab, halves of characters, and marks that turn the direction of text."""
 
 SCHEMA: dict[str, Any] = {
     "type": "object",
@@ -62,16 +62,7 @@ class Question:
 
 def clean(text: str) -> str:
     """Return the text without controls, terminal sequences, bidi marks and lone surrogates."""
-    kept = (
-        character
-        for character in text
-        if character in "\n\t"
-        or not (
-            unicodedata.category(character) in {"Cc", "Cs"}
-            or unicodedata.bidirectional(character) in _BIDI
-        )
-    )
-    return "".join(kept)
+    return _HIDDEN.sub("", text)
 
 
 def cap(texts: Sequence[str], *, characters: int) -> tuple[str, ...]:

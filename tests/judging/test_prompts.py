@@ -1,4 +1,6 @@
 import re
+import sys
+import unicodedata
 
 import pytest
 
@@ -86,3 +88,20 @@ TALKING = {
 @pytest.mark.parametrize(("text", "found"), TALKING.items())
 def test_texts_that_talk_to_the_judge_are_noticed(text: str, found: bool) -> None:
     assert looks_like_a_verdict(text) is found
+
+
+def test_exactly_controls_half_characters_and_turns_of_direction_are_taken_out() -> None:
+    turns = {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}
+    whole = "".join(map(chr, range(sys.maxunicode + 1)))
+
+    kept = clean(whole)
+
+    assert kept == "".join(
+        character
+        for character in whole
+        if character in "\n\t"
+        or not (
+            unicodedata.category(character) in {"Cc", "Cs"}
+            or unicodedata.bidirectional(character) in turns
+        )
+    )
