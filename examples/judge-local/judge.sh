@@ -13,5 +13,6 @@ until (exec 3<> /dev/tcp/127.0.0.1/8080) 2> /dev/null; do sleep 0.5; done
 cd ../en-nl
 python ../judge-local/shuffle.py runs kl-student-test shuffled
 ketchup judge kl-student ketchup-student shuffled --aspects quality \
-    --set examples=60 --set concurrency=4 --set max_tokens=200 --set max_unjudged=1 --name local-judge
+    --set examples=60 --set concurrency=4 --set max_tokens=200 --set timeout_s=900 --set request_s=3600 \
+    --set max_unjudged=1 --name local-judge
 ketchup report local-judge -o runs/local-judge.html

@@ -133,13 +133,16 @@ async def _ask(
             abilities = await abilities_of(judge, server)
             reporter.note("answers", _abilities_line(abilities))
             done = kept_count(judge, server, asked, abilities)
+            lost = 0
             with reporter.progress("judging", total=len(asked), unit="calls", done=done) as bar:
 
                 def told(said: Said) -> None:
+                    nonlocal lost
+                    lost += said.answer.outcome != "ok"
                     if not said.cached:
                         used = said.answer.usage
                         bar.advance(tokens=0 if used is None else used.prompt + used.completion)
-                        bar.status(_status(judge))
+                        bar.status(_status(judge, lost))
 
                 judgments = await ask_all(judge, server, asked, abilities=abilities, told=told)
         finally:
@@ -335,9 +338,9 @@ def _abilities_line(abilities: Abilities) -> str:
     return "; ".join(parts)
 
 
-def _status(judge: Judge) -> str:
+def _status(judge: Judge, lost: int) -> str:
     pace, budget = judge.means.pace, judge.means.budget
-    parts = [f"{pace.open} open"]
+    parts = [f"{pace.open} open", f"{lost:,} unjudged"]
     parts += [f"{judge.retries} retries"] if judge.retries else []
     parts += [f"{budget.spent:.4f} spent"] if budget.prices.known else []
     return "  ".join(parts)

@@ -110,6 +110,54 @@ def test_too_many_unjudged_publish_nothing_unless_allowed(tmp_path: Path) -> Non
     assert made.manifest.summary["unjudged"] == {"invalid_json": 10}
 
 
+class Watching(SilentReporter):
+    """Keeps what stands beside the count, and is that count too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.shown: list[str] = []
+        self.done = 0
+
+    def progress(self, label: str, *, total: int, unit: str, done: int = 0) -> Any:
+        del label, unit
+        self.total, self.done = total, done
+        return self
+
+    def advance(self, count: int = 1, *, tokens: int = 0) -> None:
+        del tokens
+        self.done += count
+
+    def status(self, text: str) -> None:
+        self.shown.append(text)
+
+    def __enter__(self) -> "Watching":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        return None
+
+
+def test_progress_says_what_is_done_unjudged_and_spent(tmp_path: Path) -> None:
+    script = [prefers_references] * 4 + [fs.sends(fs.completion("hm"))]
+    seen = Watching()
+
+    with serving(script) as server:
+        asked = spec(
+            server.address,
+            tmp_path,
+            examples=3,
+            controls=0,
+            max_unjudged=1.0,
+            concurrency=1,
+            price_prompt=10.0,
+        )
+        judged(tmp_path, two(tmp_path), asked, seen)
+
+    assert (seen.done, seen.total) == (6, 6)
+    assert "0 unjudged" in seen.shown[0]
+    assert seen.shown[-1] == "0 open  4 unjudged  0.0120 spent"
+
+
 def test_the_plan_counts_calls_and_touches_nothing(tmp_path: Path) -> None:
     inputs = two(tmp_path)
     with serving([prefers_references]) as server:
