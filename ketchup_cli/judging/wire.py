@@ -117,6 +117,8 @@ class OpenAIWire:
         self._client = AsyncOpenAI(
             base_url=base_url, api_key=key or "none", max_retries=0, http_client=http
         )
+        # here, not at the first request: the package imports much of itself then, against its deadline
+        self._completions = self._client.chat.completions.with_raw_response
 
     async def send(self, body: Mapping[str, Any], *, timeout_s: float) -> Reply | Failure:
         """Send a request once, within a deadline for all of it."""
@@ -124,9 +126,7 @@ class OpenAIWire:
 
         try:
             async with asyncio.timeout(timeout_s):
-                await self._client.chat.completions.with_raw_response.create(
-                    **dict(body), timeout=timeout_s
-                )
+                await self._completions.create(**dict(body), timeout=timeout_s)
         except _Taken as taken:
             return taken.reply
         except _TooLong as error:
