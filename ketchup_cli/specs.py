@@ -103,8 +103,7 @@ class NewModelSpec(Spec, frozen=True, kw_only=True):
     inner: Count = 1024
     """Inner size of the feed-forward layers."""
     positions: Count = 512
-    """Longest sequence of a model with position embeddings; for cmlm, how many differences between
-    the lengths of completion and prompt it tells apart."""
+    """Longest sequence of a model with position embeddings; differences in length a cmlm knows."""
     dropout: Share = 0.1
     """Dropout in the model's own config."""
     tokenizer: TokenizerSpec = TokenizerSpec()
@@ -150,6 +149,10 @@ class TrainSpec(TrainingSpec, frozen=True, kw_only=True):
 class SeqkdSpec(Spec, frozen=True, kw_only=True):
     """Let the teacher write pseudo-targets."""
 
+    later: ClassVar[frozenset[str]] = frozenset({"direction"})
+
+    direction: Literal["forward", "reverse", "bidirectional"] = "forward"
+    """Completions of prompts, a backward teacher's prompts for references, or both."""
     split: str = "train"
     """Split whose prompts the teacher answers."""
     examples: Natural = 0

@@ -62,7 +62,7 @@ STAGE_COMMANDS: Commands = tuple(
         ("shrink", stages.shrink),
         ("train", stages.train),
         ("cache-teacher", stages.cache_teacher),
-        ("seqkd", stages.seqkd),
+        ("seqkd", teachers.seqkd),
         ("distill", stages.distill),
         ("merge-teacher", teachers.merge_teacher),
         ("lab", stages.lab),

@@ -54,7 +54,7 @@ def duration(
         inputs: by role.
     """
     rate = RATES.get(name)
-    if rate is None:
+    if rate is None or rate.role not in inputs:
         return ()
     table = identity(spec)
     alike = [

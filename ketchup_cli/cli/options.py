@@ -36,6 +36,16 @@ CalibrationOption = Annotated[
 CorpusOption = Annotated[
     str | None, typer.Option("--corpus", metavar="NAME", help="Corpus: artifact or folder.")
 ]
+BackwardTeacherOption = Annotated[
+    str | None,
+    typer.Option(
+        "--backward-teacher", metavar="NAME", help="Teacher that turns references into prompts."
+    ),
+]
+DirectionOption = Annotated[
+    str | None,
+    typer.Option("--direction", metavar="WAY", help="forward, reverse or bidirectional."),
+]
 ExtraCorpusOption = Annotated[
     str | None,
     typer.Option("--extra-corpus", metavar="NAME", help="Second corpus, for terms on `extra`."),

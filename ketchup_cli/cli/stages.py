@@ -17,7 +17,6 @@ EXAMPLES: Mapping[str, str] = {
     "shrink": "ketchup shrink --set encoder=2 --set decoder=1 --name smaller",
     "train": "ketchup train --set updates=100 --name trained",
     "cache-teacher": "ketchup cache-teacher",
-    "seqkd": "ketchup seqkd",
     "distill": "ketchup distill --k 4",
     "lab": "ketchup lab --student kl-student --set batches=16",
     "angles": "ketchup angles --student kl-student",
@@ -142,21 +141,6 @@ def cache_teacher(
     roles = {"teacher": teacher, "corpus": corpus, "pseudo-targets": pseudo_targets}
     flags: Table = {} if pseudo_targets is None else {"completions": "pseudo-targets"}
     _run("cache-teacher", shared, roles, flags=_layer("--pseudo-targets", flags))
-
-
-def seqkd(
-    teacher: o.TeacherOption = None,
-    corpus: o.CorpusOption = None,
-    config: o.ConfigOption = None,
-    sets: o.SetOption = None,
-    store: o.StoreOption = None,
-    name: o.NameOption = None,
-    dry_run: o.DryRunOption = False,
-    json: o.JsonOption = False,
-) -> None:
-    """Let the teacher write pseudo-targets for a split."""
-    shared = o.common(config, sets, store, name, dry_run, json)
-    _run("seqkd", shared, {"teacher": teacher, "corpus": corpus})
 
 
 def distill(

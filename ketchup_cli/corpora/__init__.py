@@ -4,11 +4,25 @@
 """
 
 from ketchup_cli.corpora.splits import (
+    PSEUDO_PROMPTS,
+    PSEUDO_TARGETS,
     languages,
+    read_both_directions,
     read_generations,
+    read_pseudo_targets,
     read_rollouts,
     read_split,
     split_names,
 )
 
-__all__ = ["languages", "read_generations", "read_rollouts", "read_split", "split_names"]
+__all__ = [
+    "PSEUDO_PROMPTS",
+    "PSEUDO_TARGETS",
+    "languages",
+    "read_both_directions",
+    "read_generations",
+    "read_pseudo_targets",
+    "read_rollouts",
+    "read_split",
+    "split_names",
+]

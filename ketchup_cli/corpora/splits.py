@@ -16,6 +16,10 @@ from ketchup_cli.spec import unknown
 
 AnyRecord = TypeVar("AnyRecord", Example, Generation, Rollout)
 FIRST_SPLITS = ("train", "dev", "test")
+PSEUDO_TARGETS = "pseudo-targets.jsonl"
+"""Texts that complete the prompts of their examples."""
+PSEUDO_PROMPTS = "pseudo-prompts.jsonl"
+"""Texts that are prompts for the first references of their examples."""
 
 
 def split_order(names: Collection[str]) -> list[str]:
@@ -70,6 +74,36 @@ def read_rollouts(path: Path) -> list[Rollout]:
     rows = _read(path, Rollout)
     _check_unique(path, [f"{row.id}` sample `{row.sample}" for row in rows])
     return rows
+
+
+def read_pseudo_targets(folder: Path) -> list[Generation]:
+    """Return the completions of an artifact of pseudo-targets that holds nothing else.
+
+    Raises:
+        SpecError: it holds prompts for references.
+        DataError: as `read_generations`.
+    """
+    if (folder / PSEUDO_PROMPTS).is_file():
+        raise SpecError(
+            "these pseudo-targets hold prompts for references too, which only a loss without a"
+            " teacher reads",
+            hint="ketchup seqkd --direction forward",
+        )
+    return read_generations(folder / PSEUDO_TARGETS)
+
+
+def read_both_directions(folder: Path) -> tuple[list[Generation], list[Generation]]:
+    """Return the completions of an artifact of pseudo-targets, and its prompts; one may be empty.
+
+    Raises:
+        DataError: as `read_generations`.
+    """
+    prompts = folder / PSEUDO_PROMPTS
+    if not prompts.is_file():
+        return read_generations(folder / PSEUDO_TARGETS), []
+    completions = folder / PSEUDO_TARGETS
+    there = read_generations(completions) if completions.is_file() else []
+    return there, read_generations(prompts)
 
 
 def languages(folder: Path) -> tuple[str, ...]:

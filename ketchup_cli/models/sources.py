@@ -7,6 +7,7 @@ are read back by it, so whoever makes rows for training makes them here.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from ketchup_cli.errors import DataError, MismatchError
 from ketchup_cli.models.encode import Encoded, Limits, encode_pairs
@@ -64,6 +65,42 @@ def pseudo_target_rows(
         [by_id[generation.id] for generation in generations],
         [generation.tokens for generation in generations],
         limits,
+    )
+
+
+def pseudo_prompt_rows(
+    policy: Policy,
+    examples: Sequence[Example],
+    generations: Sequence[Generation],
+    limits: Limits,
+) -> Encoded:
+    """Return every generation as a row: the text as the prompt of its example's first reference.
+
+    Raises:
+        DataError: a row is longer than allowed and `too_long` is "error".
+        MismatchError: a generation belongs to no example.
+    """
+    by_id = {example.id: example for example in examples}
+    pairs: list[Example] = []
+    for generation in generations:
+        if generation.id not in by_id:
+            raise MismatchError(
+                f"pseudo-prompt `{generation.id[:12]}` belongs to no example of this split",
+                hint="name the corpus and the split it was made from",
+            )
+        references = by_id[generation.id].references
+        pairs.append(Example(id=generation.id, prompt=generation.text, references=references))
+    return reference_rows(policy, pairs, limits)
+
+
+def joined(first: Encoded, then: Encoded) -> Encoded:
+    """Return the rows of both; positions of the second go on where those of the first end."""
+    start = max((row.position for row in first.rows), default=-1) + 1
+    moved = (replace(row, position=start + row.position) for row in then.rows)
+    return Encoded(
+        rows=(*first.rows, *moved),
+        truncated=first.truncated + then.truncated,
+        skipped=first.skipped + then.skipped,
     )
 
 

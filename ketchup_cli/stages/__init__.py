@@ -162,7 +162,21 @@ STAGES: Mapping[str, Stage] = {
             kind="pseudo-targets",
             version=1,
             spec=specs.SeqkdSpec,
-            roles=(Role(name="teacher", kind="model"), _CORPUS),
+            roles=(
+                Role(
+                    name="teacher",
+                    kind="model",
+                    needed=lambda spec: spec.direction != "reverse",
+                    used=lambda spec: spec.direction != "reverse",
+                ),
+                Role(
+                    name="backward-teacher",
+                    kind="model",
+                    needed=lambda spec: spec.direction != "forward",
+                    used=lambda spec: spec.direction != "forward",
+                ),
+                _CORPUS,
+            ),
             output_role="pseudo-targets",
         ),
         Stage(

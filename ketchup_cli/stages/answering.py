@@ -9,6 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar, final
 
@@ -33,9 +34,12 @@ Asking = GenerateSpec | SeqkdSpec | RolloutsSpec
 Draw = Callable[[Policy, Sequence[Row], OnBatch], Iterable[msgspec.Struct]]
 """From a model and prompts to rows of a file; told after every batch."""
 
+BACKWARD = "backward-teacher"
+"""The role of a model that answers references with prompts."""
+
 
 @final
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Answers:
     """Texts for the prompts of a split, in corpus order, read from the parts when asked for."""
 
@@ -50,6 +54,13 @@ class Answers:
     """Fingerprint of its tokenizer."""
     texts_per_s: float | None
     """Speed of this run, or None if an earlier one had answered everything."""
+    backward: bool = False
+    """Whether the texts are prompts, and what they answer references."""
+
+    @cached_property
+    def prompts(self) -> Mapping[str, str]:
+        """What was answered, by example id."""
+        return {example.id: example.prompt for example in self.examples}
 
     def __iter__(self) -> Iterator[Generation]:
         """Return the texts, samples of one prompt in order."""
@@ -85,6 +96,8 @@ def method(spec: Asking) -> str:
         return f"beam {decoding.beams}, length penalty {decoding.length_penalty:g}"
     if decoding.method == "greedy":
         return "greedy"
+    if decoding.method == "mask-predict":
+        return f"mask-predict, {decoding.iterations} passes, {decoding.beams} lengths"
     return (
         f"samples at temperature {decoding.temperature:g}, top-k {decoding.top_k},"
         f" top-p {decoding.top_p:g}, seed {spec.seed}"
@@ -107,7 +120,7 @@ def answer(
         inputs: the corpus, and the model under `role`.
         build: whose state folder holds the parts.
         reporter: told of progress.
-        role: "model" or "teacher".
+        role: "model", "teacher" or "backward-teacher"; the last answers references with prompts.
         draw: makes the rows of a part; texts, if not given.
 
     Raises:
@@ -117,6 +130,8 @@ def answer(
     """
     quiet()
     examples = corpora.read_split(inputs["corpus"].path, spec.split)[: spec.examples or None]
+    if role == BACKWARD:
+        examples = [swapped(example) for example in examples]
     policy = load_policy(inputs[role].path, device=spec.device, precision=spec.precision)
     for warning in precision_warnings(policy):
         reporter.note("warning", warning)
@@ -129,17 +144,17 @@ def answer(
         )
     started = time.monotonic()
     write = _texts_of(spec) if draw is None else draw
-    parts, answered = _write_parts(
-        spec, write, policy=policy, rows=encoded.rows, build=build, reporter=reporter
-    )
+    shards = _shards(encoded.rows, build, size=spec.examples_per_shard, role=role)
+    answered = _write_parts(write, policy, shards, reporter=reporter)
     seconds = time.monotonic() - started
     return Answers(
         examples=examples,
         encoded=encoded,
-        parts=parts,
+        parts=tuple(shards),
         parameters=policy.model.num_parameters(),
         tokenizer=policy.fingerprint,
         texts_per_s=round(answered * spec.decoding.texts / seconds, 2) if answered else None,
+        backward=role == BACKWARD,
     )
 
 
@@ -157,25 +172,40 @@ def _texts_of(spec: Asking) -> Draw:
     return draw
 
 
-def _write_parts(
-    spec: Asking,
-    draw: Draw,
-    *,
-    policy: Policy,
-    rows: Sequence[Row],
-    build: Build,
-    reporter: Reporter,
-) -> tuple[tuple[Path, ...], int]:
-    """Return the parts, and how many prompts this run answered."""
-    size = spec.examples_per_shard
-    shards = {
-        build.state_path / f"part-{first // size:05d}.jsonl": rows[first : first + size]
+def swapped(example: Example) -> Example:
+    """Return the example with its first reference as the prompt.
+
+    Raises:
+        DataError: it has no reference.
+    """
+    if not example.references:
+        raise DataError(
+            f"example `{example.id[:12]}` has no reference to be answered",
+            hint="--set direction=forward, or import the corpus with its references",
+        )
+    return Example(id=example.id, prompt=example.references[0], references=(example.prompt,))
+
+
+def _shards(
+    rows: Sequence[Row], build: Build, *, size: int, role: str
+) -> dict[Path, Sequence[Row]]:
+    """Return which rows each part answers."""
+    stem = "backward" if role == BACKWARD else "part"
+    return {
+        build.state_path / f"{stem}-{first // size:05d}.jsonl": rows[first : first + size]
         for first in range(0, len(rows), size)
     }
+
+
+def _write_parts(
+    draw: Draw, policy: Policy, shards: Mapping[Path, Sequence[Row]], *, reporter: Reporter
+) -> int:
+    """Write the parts that are not there, and return how many prompts that answered."""
     missing = {path: shard for path, shard in shards.items() if not path.is_file()}
     count = sum(len(shard) for shard in missing.values())
+    total = sum(len(shard) for shard in shards.values())
     with reporter.progress(
-        "answering", total=len(rows), unit="prompts", done=len(rows) - count
+        "answering", total=total, unit="prompts", done=total - count
     ) as progress:
         for path, shard in missing.items():
             drawn = draw(
@@ -183,7 +213,7 @@ def _write_parts(
             )
             lines = b"".join(json_lines(drawn, name=path.name))
             replace_file(path, lines, part=path.with_suffix(".unfinished"))
-    return tuple(shards), count
+    return count
 
 
 def counted(texts: Iterable[AnyText], counts: Counter[str]) -> Iterator[AnyText]:

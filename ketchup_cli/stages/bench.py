@@ -18,7 +18,6 @@ from ketchup_cli.models.policy import Policy
 from ketchup_cli.models.sources import of_examples, pseudo_target_rows, reference_rows
 from ketchup_cli.specs import CacheTeacherSpec, DistillSpec
 from ketchup_cli.stages import training
-from ketchup_cli.stages.distill import PSEUDO_TARGETS
 from ketchup_cli.stages.teaching import open_cache
 from ketchup_cli.store.find import Input
 
@@ -157,7 +156,7 @@ class Bench:
     @cached_property
     def generations(self) -> list[Generation]:
         """The pseudo-targets."""
-        return corpora.read_generations(self.input("pseudo-targets").path / PSEUDO_TARGETS)
+        return corpora.read_pseudo_targets(self.input("pseudo-targets").path)
 
     @cached_property
     def cache_checked(self) -> tuple[CachedTeacher, Sequence[Row]]:

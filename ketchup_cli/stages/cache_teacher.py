@@ -39,7 +39,6 @@ from ketchup_cli.store.find import Input
 SHARD_BYTES = 1 << 28
 """A shard is gathered in memory, so it holds fewer examples where they would take more."""
 
-PSEUDO_TARGETS = "pseudo-targets.jsonl"
 SAMPLE = 256
 """Examples by whose tokens the plan estimates those of all."""
 OWN_STREAM = -1
@@ -138,7 +137,7 @@ def amount(spec: CacheTeacherSpec, inputs: Mapping[str, Input]) -> int:
     if spec.completions == "references":
         examples = corpora.read_split(inputs["corpus"].path, spec.split)
         return len(examples[: spec.examples or None])
-    return sum(1 for _ in corpora.read_generations(_pseudo_targets(inputs)))
+    return sum(1 for _ in corpora.read_pseudo_targets(inputs["pseudo-targets"].path))
 
 
 def make_layout(
@@ -259,7 +258,7 @@ def _encode(spec: CacheTeacherSpec, inputs: Mapping[str, Input], policy: Policy)
     if spec.completions == "references":
         encoded = reference_rows(policy, examples, limits)
     else:
-        generations = corpora.read_generations(_pseudo_targets(inputs))
+        generations = corpora.read_pseudo_targets(inputs["pseudo-targets"].path)
         if spec.examples:
             generations = of_examples(generations, examples)
         encoded = pseudo_target_rows(policy, examples, generations, limits)
@@ -271,15 +270,11 @@ def _encode(spec: CacheTeacherSpec, inputs: Mapping[str, Input], policy: Policy)
     return encoded
 
 
-def _pseudo_targets(inputs: Mapping[str, Input]) -> Path:
-    return inputs["pseudo-targets"].path / PSEUDO_TARGETS
-
-
 def _estimate(
     spec: CacheTeacherSpec, inputs: Mapping[str, Input], tokenizer: Any
 ) -> tuple[int, int]:
     if spec.completions == "pseudo-targets":
-        generations = corpora.read_generations(_pseudo_targets(inputs))
+        generations = corpora.read_pseudo_targets(inputs["pseudo-targets"].path)
         return len(generations), sum(len(generation.tokens) for generation in generations)
     examples = corpora.read_split(inputs["corpus"].path, spec.split)[: spec.examples or None]
     stride = -(-len(examples) // SAMPLE)

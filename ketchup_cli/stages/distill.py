@@ -14,6 +14,7 @@ from ketchup_cli.rewards.rewarder import is_named
 from ketchup_cli.signals import NEW_TEXT, Prefixes
 from ketchup_cli.specs import DistillSpec
 from ketchup_cli.stages.gate import gate
+from ketchup_cli.stages.learned_rows import encoded_rows
 from ketchup_cli.stages.learning import Learner, give_part
 from ketchup_cli.stages.rehearsing import Stored, check_stored, read_stored
 from ketchup_cli.stages.rewarding import check_reward, judging_of, told
@@ -30,15 +31,13 @@ from ketchup_cli.store.build import Build
 from ketchup_cli.store.find import Input
 
 if TYPE_CHECKING:
-    from ketchup_cli.models.encode import Encoded, Row
+    from ketchup_cli.models.encode import Row
     from ketchup_cli.models.policy import Policy
     from ketchup_cli.models.teacher import LiveTeacher, Teacher
     from ketchup_cli.records import Example
     from ketchup_cli.stages.training import Probe
     from ketchup_cli.train.data import Source
     from ketchup_cli.train.rollouts import Judge
-
-PSEUDO_TARGETS = "pseudo-targets.jsonl"
 
 
 def plan(spec: DistillSpec, inputs: Mapping[str, Input]) -> tuple[tuple[str, str], ...]:
@@ -244,7 +243,8 @@ def _rows(
             encoded = stored.encoded(student, examples, training.limits(spec))
         else:
             asked = stored.explored(examples) if stored and prefixes == "student" else examples
-            encoded = _encoded(spec, prefixes, inputs, student=student, examples=asked)
+            own = [term for term in terms if term.prefixes == prefixes]
+            encoded = encoded_rows(spec, own, inputs, student=student, examples=asked)
         training.note_encoded(encoded, reporter, what=f"{prefixes} rows")
         if prefixes == "pairs":
             _note_unpaired(encoded.rows, examples, reporter)
@@ -295,31 +295,3 @@ def _sources(
         else:
             sources[prefixes] = row_source(student, spec, own, source=prefixes)
     return sources
-
-
-def _encoded(
-    spec: DistillSpec,
-    prefixes: Prefixes,
-    inputs: Mapping[str, Input],
-    *,
-    student: Policy,
-    examples: Sequence[Example],
-) -> Encoded:
-    """Return the rows of one kind: references of either corpus, pseudo-targets, or prompts alone."""
-    from ketchup_cli.models.encode import Limits, encode_prompts
-    from ketchup_cli.models.sources import of_examples, pseudo_target_rows, reference_rows
-    from ketchup_cli.stages import training
-
-    if prefixes == "student":
-        limit = Limits(prompt=spec.max_prompt_tokens, too_long=spec.too_long)
-        return encode_prompts(student, examples, limit)
-    limits = training.limits(spec)
-    if prefixes == "data":
-        return reference_rows(student, examples, limits)
-    if prefixes == "extra":
-        others = corpora.read_split(inputs["extra-corpus"].path, spec.split)
-        return reference_rows(student, others, limits)
-    generations = corpora.read_generations(inputs["pseudo-targets"].path / PSEUDO_TARGETS)
-    if spec.examples:
-        generations = of_examples(generations, examples)
-    return pseudo_target_rows(student, examples, generations, limits)

@@ -1,25 +1,34 @@
-"""Let the teacher write pseudo-targets: `pseudo-targets.jsonl` and `report.json`.
+"""Let teachers write: completions of prompts, or prompts for references, or both.
 
 Texts that a filter drops are counted by the first filter that does, with examples; those that
 stay keep their example id and their rank, so that no line can slip.
 """
 
+import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any, final
 
+from ketchup_cli import corpora
 from ketchup_cli.errors import DataError
 from ketchup_cli.records import Generation
 from ketchup_cli.reporting import Reporter
+from ketchup_cli.spec import canonical
 from ketchup_cli.specs import FiltersSpec, SeqkdSpec
-from ketchup_cli.stages.answering import Answers, answer, counted, describe, overview
+from ketchup_cli.stages.answering import BACKWARD, Answers, answer, counted, describe, overview
 from ketchup_cli.stages.answering import amount as amount
 from ketchup_cli.store.build import Build
 from ketchup_cli.store.find import Input
 
-PSEUDO_TARGETS = "pseudo-targets.jsonl"
+FILES = {
+    "teacher": (corpora.PSEUDO_TARGETS, "pseudo-targets"),
+    BACKWARD: (corpora.PSEUDO_PROMPTS, "pseudo-prompts"),
+}
+"""What each teacher writes, and what it is called."""
+DUPLICATE = "duplicate"
+"""Why a pair of texts is dropped that was kept before."""
 SHOWN = 3
 """Dropped texts a report shows for every reason."""
 
@@ -51,6 +60,8 @@ class Tally:
     """Ids of the examples that have a text."""
     dropped: Counter[str] = field(default_factory=Counter)
     shown: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    seen: set[bytes] | None = None
+    """Digests of the pairs of texts kept so far, in either direction; None keeps duplicates."""
 
 
 def plan(spec: SeqkdSpec, inputs: Mapping[str, Input]) -> tuple[tuple[str, str], ...]:
@@ -68,13 +79,23 @@ def plan(spec: SeqkdSpec, inputs: Mapping[str, Input]) -> tuple[tuple[str, str],
         *([f"a word pair over {filters.max_repeat} times"] if filters.max_repeat else []),
         *(["copies of the prompt"] if filters.copies else []),
     ]
-    return (*describe(spec, inputs), ("filters", ", ".join(on)))
+    ways = {
+        "forward": (),
+        "reverse": ("prompts for references",),
+        "bidirectional": ("completions of prompts", "prompts for references", "every pair once"),
+    }[spec.direction]
+    direction = [("direction", f"{spec.direction}: {', '.join(ways)}")] if ways else []
+    return (*direction, *describe(spec, inputs), ("filters", ", ".join(on)))
 
 
 def run(
     spec: SeqkdSpec, inputs: Mapping[str, Input], build: Build, reporter: Reporter
 ) -> dict[str, Any]:
-    """Write `pseudo-targets.jsonl`, one row a text in corpus order, and `report.json`.
+    """Write `pseudo-targets.jsonl`, `pseudo-prompts.jsonl` or both, and `report.json`.
+
+    Rows stand in corpus order. A text of the first file is a completion of its example's prompt, one
+    of the second a prompt for its example's first reference. Of both directions every pair of texts
+    is kept once, the first time it occurs.
 
     Returns:
         Counts, and the speed of this run.
@@ -84,34 +105,80 @@ def run(
         DataError: a prompt is longer than allowed, or no text passes the filters.
         NonFiniteError: the teacher's logits are not finite.
     """
-    answers = answer(spec, inputs, build, reporter, role="teacher")
+    both = spec.direction == "bidirectional"
+    seen: set[bytes] | None = set() if both else None
+    found = {
+        role: _write(spec, inputs, build, reporter, role=role, seen=seen)
+        for role in ("teacher", BACKWARD)
+        if role in _writers(spec)
+    }
+    report, speed = found["teacher"] if "teacher" in found else found[BACKWARD]
+    if spec.direction != "forward":
+        report = report | {"direction": spec.direction}
+    if both:
+        report = report | {"prompts": found[BACKWARD][0]}
+    build.write_json("report.json", report)
+    summary = {
+        name: value for name, value in report.items() if name not in {"dropped_texts", "prompts"}
+    }
+    if both:
+        prompts = found[BACKWARD][0]
+        summary |= {f"prompts_{name}": prompts[name] for name in ("texts", "kept", "dropped")}
+    return {"note": _note(spec, summary), **summary, "texts_per_s": speed}
+
+
+def _writers(spec: SeqkdSpec) -> tuple[str, ...]:
+    forward, backward = ("teacher",), (BACKWARD,)
+    return {"forward": forward, "reverse": backward, "bidirectional": forward + backward}[
+        spec.direction
+    ]
+
+
+def _write(
+    spec: SeqkdSpec,
+    inputs: Mapping[str, Input],
+    build: Build,
+    reporter: Reporter,
+    *,
+    role: str,
+    seen: set[bytes] | None,
+) -> tuple[dict[str, Any], float | None]:
+    """Write the texts of one teacher; return what there is to say of them, and their speed."""
+    answers = answer(spec, inputs, build, reporter, role=role)
     counts: Counter[str] = Counter()
-    tally = Tally()
-    texts = counted(answers, counts)
-    build.write_rows(PSEUDO_TARGETS, passing(texts, spec.filters, answers=answers, tally=tally))
+    tally = Tally(seen=seen)
+    file, kind = FILES[role]
+    rows = passing(counted(answers, counts), spec.filters, answers=answers, tally=tally)
+    build.write_rows(file, rows)
     if not tally.kept:
         raise DataError(
             f"no text passes the filters: {_told(tally.dropped)}",
             hint="look at the teacher's text, raise decoding.max_new_tokens, or loosen `filters`",
         )
+    reasons = [*FILTERS, *([DUPLICATE] if seen is not None else [])]
     report = overview(spec, answers, counts) | {
         "kept": tally.kept,
         "examples_with_text": len(tally.answered),
-        "dropped": {reason: tally.dropped[reason] for reason in FILTERS},
+        "dropped": {reason: tally.dropped[reason] for reason in reasons},
         "dropped_texts": tally.shown,
     }
-    build.write_json("report.json", report)
-    note = f"{tally.kept:,} of {counts['texts']:,} texts of {spec.split}, {report['decoding']}"
-    reporter.note("pseudo-targets", f"{note}; dropped {_told(tally.dropped) or 'none'}")
-    summary = {name: value for name, value in report.items() if name != "dropped_texts"}
-    return {"note": note, **summary, "texts_per_s": answers.texts_per_s}
+    reporter.note(kind, f"{_note(spec, report)}; dropped {_told(tally.dropped) or 'none'}")
+    return report, answers.texts_per_s
+
+
+def _note(spec: SeqkdSpec, report: Mapping[str, Any]) -> str:
+    more = f" and {report['prompts_kept']:,} prompts" if "prompts_kept" in report else ""
+    return (
+        f"{report['kept']:,} of {report['texts']:,} texts{more} of {spec.split},"
+        f" {report['decoding']}"
+    )
 
 
 def passing(
     generations: Iterable[Generation], filters: FiltersSpec, *, answers: Answers, tally: Tally
 ) -> Iterator[Generation]:
     """Yield the texts no filter drops; `tally` counts both kinds while they pass."""
-    prompts = {example.id: example.prompt for example in answers.examples}
+    prompts = answers.prompts
     sizes = {row.id: len(row.prompt) for row in answers.encoded.rows}
     for generation in generations:
         answered = Answered(
@@ -122,6 +189,8 @@ def passing(
             prompt_tokens=sizes[generation.id],
         )
         reason = dropped_for(answered, filters)
+        if reason is None and not _is_new(generation, answers, tally):
+            reason = DUPLICATE
         if reason is None:
             tally.kept += 1
             tally.answered.add(generation.id)
@@ -136,6 +205,17 @@ def passing(
                 "prompt": answered.prompt,
                 "text": generation.text,
             })
+
+
+def _is_new(generation: Generation, answers: Answers, tally: Tally) -> bool:
+    """Return whether the pair was not kept before, and remember it."""
+    if tally.seen is None:
+        return True
+    pair = (answers.prompts[generation.id], generation.text)
+    digest = hashlib.sha256(canonical(pair[::-1] if answers.backward else pair)).digest()
+    new = digest not in tally.seen
+    tally.seen.add(digest)
+    return new
 
 
 def dropped_for(answered: Answered, filters: FiltersSpec) -> str | None:

@@ -72,6 +72,7 @@ def test_what_makes_no_sense_is_named(tmp_path, text, message):
 
 def test_every_role_of_a_stage_may_be_named():
     assert role_names() == (
+        "backward-teacher",
         "base",
         "cache",
         "comparison",

@@ -75,6 +75,7 @@ def test_a_trained_model_answers_a_split(trained: Artifact, folder: Path) -> Non
     texts = corpora.read_generations(artifact.path / "generations.jsonl")
     assert len(texts) == 8
     assert artifact.manifest.summary["unfinished"] == 0
+    assert artifact.manifest.summary["decoding"] == "mask-predict, 3 passes, 4 lengths"
 
 
 @pytest.mark.parametrize(
