@@ -179,6 +179,7 @@ class SeqkdSpec(Spec, frozen=True, kw_only=True):
 class DistillSpec(TrainingSpec, frozen=True, kw_only=True):
     """Train the student with any objective or mix."""
 
+    asides: ClassVar[frozenset[str]] = frozenset({"gate"})
     later: ClassVar[frozenset[str]] = frozenset({"reward", "rehearsal"})
 
     objective: tuple[dict[str, Any], ...] = ({"name": "ketchup"},)
@@ -191,6 +192,9 @@ class DistillSpec(TrainingSpec, frozen=True, kw_only=True):
     rehearsal: RehearsalSpec = RehearsalSpec()
     chunk_tokens: Count = 512
     """Tokens whose teacher logits over the vocabulary exist at once."""
+    gate: Literal["refuse", "warn"] = "refuse"
+    """What becomes of the run where a check before it fails: it ends with 3, or goes on with a warning
+    and the check's name in its summary. No part of the id."""
 
 
 @final
@@ -225,7 +229,7 @@ class ScoreSpec(Spec, frozen=True, kw_only=True):
     metrics: tuple[str, ...] = ("bleu", "chrf", "ter", "rouge1", "rouge2", "rougeL", "exact")
     """bleu, chrf, chrf++, ter, rouge1, rouge2, rougeL, rougeLsum, exact, and gsm8k-strict,
     -flexible, -numeric; words, diversity and texts bring several figures each; bertscore needs an
-    encoder."""
+    encoder, comet a checkpoint."""
     tokenize: str = "auto"
     """sacreBLEU's tokenizer for BLEU and for all that counts words; auto follows the language the
     corpus declares."""
@@ -249,7 +253,7 @@ class ScoreSpec(Spec, frozen=True, kw_only=True):
     encoder_layer: Natural = 0
     """Layer of the encoder whose states bertscore matches, from 1; 0 is the last."""
     device: Device = "auto"
-    """Where the encoder runs."""
+    """Where the models of bertscore and comet run."""
     resamples: Annotated[int, Meta(ge=100)] = 1000
     """Bootstrap samples behind an interval."""
     seed: int = 0

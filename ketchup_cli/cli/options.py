@@ -77,6 +77,10 @@ BaseOption = Annotated[
     str | None,
     typer.Option("--base", metavar="NAME", help="Text before: tell what is kept and what is new."),
 ]
+CometOption = Annotated[
+    str | None,
+    typer.Option("--comet", metavar="FOLDER", help="Checkpoint of comet, in safetensors."),
+]
 SplitOption = Annotated[
     str | None, typer.Option("--split", metavar="NAME", help="Split whose prompts are answered.")
 ]

@@ -259,6 +259,7 @@ def score(
     corpus: o.CorpusOption = None,
     encoder: o.EncoderOption = None,
     base: o.BaseOption = None,
+    comet: o.CometOption = None,
     calibration: o.CalibrationOption = False,
     model: o.ScoredModelOption = None,
     teacher: o.TeacherOption = None,
@@ -276,9 +277,8 @@ def score(
     calibration, agreement with a teacher. Its settings are those of the table `calibration`.
     """
     shared = o.common(config, sets, store, name, dry_run, json)
-    of_text = {"generations": generations, "encoder": encoder, "base": base}
-    of_model = {"model": model}
-    of_model |= {"teacher": teacher, "cache": cache}
+    of_text = {"generations": generations, "encoder": encoder, "comet": comet, "base": base}
+    of_model = {"model": model, "teacher": teacher, "cache": cache}
     _refuse_roles(of_text if calibration else of_model, calibration=calibration)
     stage, own = ("calibration", of_model) if calibration else ("score", of_text)
     _run(stage, shared, {**own, "corpus": corpus})
@@ -288,12 +288,10 @@ def _refuse_roles(roles: Mapping[str, str | None], *, calibration: bool) -> None
     """Refuse inputs that only the other way of scoring reads."""
     for role, text in roles.items():
         if text is not None:
-            only = "without" if calibration else "with"
-            flags = "--model NAME" if calibration else f"--{role} {text}"
-            raise SpecError(
-                f"`--{role} {text}` is read only {only} --calibration",
-                hint=f"ketchup score --calibration {flags}",
-            )
+            own = f"--{role} {text}"
+            only, flags = ("without", "--model NAME") if calibration else ("with", own)
+            told = f"`{own}` is read only {only} --calibration"
+            raise SpecError(told, hint=f"ketchup score --calibration {flags}")
 
 
 def _objective(name: str | None) -> Table:

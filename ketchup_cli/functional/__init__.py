@@ -109,6 +109,7 @@ if TYPE_CHECKING:
         importance_ratio,
         policy_gradient,
     )
+    from ketchup_cli.functional.pooling import comet_features, mean_state, mixed_layers, sparsemax
     from ketchup_cli.functional.preference import (
         Length,
         by_pair,
@@ -184,6 +185,7 @@ __all__ = [
     "choose_by_inverse_cdf",
     "clip",
     "clipped_surrogate",
+    "comet_features",
     "confidence",
     "covariance_trace",
     "discounted_means",
@@ -232,6 +234,8 @@ __all__ = [
     "mean_cosine",
     "mean_log_prob",
     "mean_product",
+    "mean_state",
+    "mixed_layers",
     "mixed_weights",
     "modulated",
     "mutual",
@@ -257,6 +261,7 @@ __all__ = [
     "signal_to_noise",
     "skew_kl",
     "skew_reverse_kl",
+    "sparsemax",
     "squared_bias",
     "step_blocks",
     "step_mean",
@@ -293,6 +298,7 @@ _MODULES = (
     "online",
     "pairs",
     "policy_gradients",
+    "pooling",
     "preference",
     "rehearsal",
     "returns",

@@ -6,7 +6,7 @@ from typing import Literal
 Better = Literal["higher", "lower", "neither"]
 
 _LOWER = ("ter",)
-_HIGHER = ("bleu", "chrf", "rouge", "exact", "gsm8k", "words", "bertscore")
+_HIGHER = ("bleu", "chrf", "rouge", "exact", "gsm8k", "words", "bertscore", "comet")
 _WRITTEN: Mapping[str, str] = {
     "bleu": "BLEU", "chrf": "chrF", "ter": "TER", "exact": "exact match",
     "rouge1": "ROUGE-1", "rouge2": "ROUGE-2", "rougeL": "ROUGE-L", "rougeLsum": "ROUGE-Lsum",

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import final
 
-from ketchup_cli.errors import NonFiniteError, SpecError
+from ketchup_cli.errors import NonFiniteError
 from ketchup_cli.records import ItemScores, Score
 from ketchup_cli.scoring import (
     bleu,
@@ -27,13 +27,9 @@ NAMES = (
     *bleu.NAMES, *rouge.NAMES, *exact.NAMES, *words.NAMES, *diversity.NAMES, *texts.NAMES
 )  # fmt: skip
 """Every metric there is; the last of them bring several figures each."""
-BERTSCORE = "bertscore"
-LEARNED = (BERTSCORE,)
+BERTSCORE, COMET = "bertscore", "comet"
+LEARNED = (BERTSCORE, COMET)
 """Metrics that need a model, which is none of this layer's business: they come as `extra`."""
-REFUSED: Mapping[str, str] = {
-    "comet": "its checkpoints are pickled, and its package needs transformers below 5",
-}
-"""Metrics that are known and not computed, and why."""
 Outcome = Measurement | Figure
 Found = Mapping[str, tuple[Outcome, ...]]
 """What metrics found, by their names: one figure each, or several."""
@@ -52,18 +48,12 @@ class Report:
 
 
 def check_names(names: Sequence[str], *, known: Sequence[str] = NAMES) -> None:
-    """Refuse a metric nobody knows, or that cannot be computed here.
+    """Refuse a metric nobody knows.
 
     Raises:
-        SpecError: with the nearest three names, or with what to do instead.
+        SpecError: with the nearest three names.
     """
     for name in names:
-        if name in REFUSED:
-            raise SpecError(
-                f"`{name}` cannot be computed here: {REFUSED[name]}",
-                hint=f"use bertscore, or run {name} on `text` of generations.jsonl where it is"
-                " installed",
-            )
         if name not in known:
             raise unknown("a metric", name, known, hint='--set metrics=\'["bleu", "chrf"]\'')
 

@@ -91,6 +91,10 @@ def _scores_with_encoder(spec: specs.ScoreSpec) -> bool:
     return "bertscore" in spec.metrics
 
 
+def _scores_with_comet(spec: specs.ScoreSpec) -> bool:
+    return "comet" in spec.metrics
+
+
 _CORPUS = Role(name="corpus", kind="corpus")
 _PSEUDO_TARGETS = Role(
     name="pseudo-targets",
@@ -293,6 +297,13 @@ STAGES: Mapping[str, Stage] = {
                     kind="model",
                     needed=_scores_with_encoder,
                     used=_scores_with_encoder,
+                    local=True,
+                ),
+                Role(
+                    name="comet",
+                    kind="model",
+                    needed=_scores_with_comet,
+                    used=_scores_with_comet,
                     local=True,
                 ),
             ),

@@ -75,6 +75,7 @@ def test_every_role_of_a_stage_may_be_named():
         "backward-teacher",
         "base",
         "cache",
+        "comet",
         "comparison",
         "corpus",
         "encoder",

@@ -5,15 +5,19 @@ from typing import Any
 
 import msgspec
 import pytest
+from comets import make_comet_folder
 from encoders import make_encoder_folder
 
 from ketchup_cli.errors import DataError, MismatchError, SpecError
+from ketchup_cli.models.comet import Comet
 from ketchup_cli.records import Example, Generation, ItemScores, Score
 from ketchup_cli.reporting import SilentReporter
 from ketchup_cli.scoring import corpus_metric
+from ketchup_cli.scoring.items import Items
 from ketchup_cli.spec import to_table
 from ketchup_cli.specs import ScoreSpec
 from ketchup_cli.stages import STAGES, score
+from ketchup_cli.stages.similarity import measure_comet
 from ketchup_cli.store.build import begin
 from ketchup_cli.store.find import Artifact, Input, as_input, folder_input
 from ketchup_cli.store.layout import Store
@@ -280,9 +284,43 @@ def test_bertscore_comes_from_a_local_encoder_with_its_digest_in_the_signature(
     assert items[2].values["bertscore"] == 0.0
 
 
-def test_a_metric_whose_checkpoints_are_pickled_is_refused_with_what_to_do(tmp_path: Path) -> None:
-    with pytest.raises(SpecError, match="`comet` cannot be computed here: its checkpoints are"):
-        score.plan(ScoreSpec(metrics=("comet",)), make_inputs(tmp_path))
+def test_comet_comes_from_a_local_checkpoint_with_its_digest_in_the_signature(
+    tmp_path: Path,
+) -> None:
+    checkpoint = folder_input(make_comet_folder(tmp_path / "comet"), "comet", kind="model")
+    inputs = {**make_inputs(tmp_path), "comet": checkpoint}
+    spec = ScoreSpec(metrics=("exact", "comet"), resamples=100, device="cpu")
+
+    artifact = build_scores(tmp_path, inputs, spec)
+
+    scores = msgspec.json.decode((artifact.path / "scores.json").read_bytes(), type=list[Score])
+    assert [one.metric for one in scores] == ["exact", "comet"]
+    weights = checkpoint.digest.removeprefix("sha256:")[:16]
+    assert scores[1].signature.startswith(f"comet|refs:best|empty:0|weights:{weights}|class:")
+    lines = (artifact.path / "items.jsonl").read_bytes().splitlines()
+    items = [msgspec.json.decode(line, type=ItemScores) for line in lines]
+    own = Comet.load(checkpoint.path, device="cpu")
+    several = own.score([(EXAMPLES[0].prompt, TEXTS["a"], text) for text in EXAMPLES[0].references])
+    assert items[0].values["comet"] == pytest.approx(100 * max(several), abs=1e-4)
+    # an empty text, about which the checkpoint is not asked
+    assert items[2].values["comet"] == 0.0
+    assert "1 empty texts count as 0" in " ".join(artifact.manifest.summary["warnings"])
+
+
+def test_comet_reads_the_source_without_what_the_template_put_around_it(tmp_path: Path) -> None:
+    own = Comet.load(make_comet_folder(tmp_path), device="cpu")
+
+    def items(prompt: str) -> Items:
+        return Items(ids=("a",), hypotheses=("oud",), references=(("huis",),), prompts=(prompt,))
+
+    bare = measure_comet(own, items("the old house"), digest="sha256:0")
+    told = measure_comet(
+        own, items("old: the old house ="), digest="sha256:0", template="old: {prompt} ="
+    )
+
+    assert told.value == bare.value
+    with pytest.raises(SpecError, match="there are no prompts"):
+        measure_comet(own, Items(("a",), ("oud",), (("huis",),)), digest="sha256:0")
 
 
 def base_of(folder: Path, generations: Sequence[Generation], spec: dict[str, Any]) -> Input:
