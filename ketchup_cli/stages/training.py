@@ -23,7 +23,9 @@ from ketchup_cli.models.sources import reference_rows
 from ketchup_cli.objectives import Term
 from ketchup_cli.records import Example
 from ketchup_cli.reporting import Reporter
+from ketchup_cli.scoring import languages
 from ketchup_cli.scoring.bleu import bleu_details
+from ketchup_cli.scoring.languages import SPACED
 from ketchup_cli.scoring.report import corpus_metric
 from ketchup_cli.signals import Batch, Prefixes, to_device
 from ketchup_cli.specs import DecodingSpec, TrainingSpec
@@ -84,6 +86,8 @@ class DevSet:
     """The examples with their first reference."""
     prompts: Sequence[Row]
     probe: Probe | None = None
+    tokenize: str = SPACED
+    """What finds the words of BLEU."""
 
     def figures(self) -> dict[str, float]:
         """Return the task metric and its companions, greedily decoded."""
@@ -108,7 +112,7 @@ class DevSet:
         kept = [example for example in self.examples if example.id in texts]
         hypotheses = [texts[example.id].text for example in kept]
         references = [list(example.references) for example in kept]
-        details = bleu_details(hypotheses, references)
+        details = bleu_details(hypotheses, references, tokenize=self.tokenize)
         found = {
             "bleu": details.value,
             "chrf": corpus_metric("chrf", hypotheses, references),
@@ -148,7 +152,27 @@ def dev_set(
         rows=encoded.rows,
         prompts=encode_prompts(policy, examples, limit).rows,
         probe=probe,
+        tokenize=SPACED
+        if spec.validation.metric == "loss"
+        else _tokenizer(corpora.languages(folder), reporter),
     )
+
+
+def _tokenizer(declared: Sequence[str], reporter: Reporter) -> str:
+    """Return the tokenizer of dev BLEU, that of `score` for the corpus' language where it is here.
+
+    Characters take its place where it is not: a run is not refused for what only picks weights.
+    """
+    tokenize = languages.pick_tokenizer(languages.AUTO, declared)
+    if tokenize == languages.SPACED:
+        return tokenize
+    try:
+        languages.bleu_metric(tokenize)
+    except SpecError as error:
+        reporter.note("warning", f"dev BLEU counts characters: {error.message}")
+        return "char"
+    reporter.note("dev BLEU", f"tokenizer {tokenize}, for `{languages.base_language(declared)}`")
+    return tokenize
 
 
 def on_tokens(

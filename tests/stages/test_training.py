@@ -1,3 +1,5 @@
+import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -114,3 +116,34 @@ def test_a_dev_split_that_is_not_there_is_an_error(policy: Policy, tmp_path: Pat
 
     with pytest.raises(SpecError, match="`valid` is not a split"):
         dev_set(policy, spec, tmp_path, reporter=tiny.SilentReporter())
+
+
+def declare(folder: Path, language: str) -> None:
+    report = {"languages": ["en", language]}
+    (folder / "report.json").write_text(json.dumps(report), encoding="utf-8")
+
+
+def test_dev_bleu_finds_the_words_of_the_language_the_corpus_declares(
+    policy: Policy, tmp_path: Path
+) -> None:
+    declare(tmp_path, "zh")
+
+    assert make_dev(policy, tmp_path).tokenize == "zh"
+    assert make_dev(policy, tmp_path, metric="loss").tokenize == "13a"
+
+
+def test_where_its_tokenizer_is_not_here_dev_bleu_counts_characters_and_says_so(
+    policy: Policy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("MeCab", "ipadic", "sacrebleu.tokenizers.tokenizer_ja_mecab"):
+        monkeypatch.setitem(sys.modules, name, None)
+    reporter = tiny.SilentReporter()
+    tiny.make_corpus(tmp_path)
+    declare(tmp_path, "ja")
+    validation = ValidationSpec(metric="bleu", max_new_tokens=8)
+
+    dev = dev_set(policy, runs.make_spec(validation=validation), tmp_path, reporter=reporter)
+
+    assert dev.tokenize == "char"
+    assert any(text.startswith("dev BLEU counts characters") for _, text in reporter.notes)
+    assert 0 <= dev.figures()["bleu"] <= 100
