@@ -193,8 +193,7 @@ class DistillSpec(TrainingSpec, frozen=True, kw_only=True):
     chunk_tokens: Count = 512
     """Tokens whose teacher logits over the vocabulary exist at once."""
     gate: Literal["refuse", "warn"] = "refuse"
-    """What becomes of the run where a check before it fails: it ends with 3, or goes on with a warning
-    and the check's name in its summary. No part of the id."""
+    """What a failed check before the run does: end it with 3, or warn and stand in its summary."""
 
 
 @final
@@ -227,12 +226,10 @@ class ScoreSpec(Spec, frozen=True, kw_only=True):
     """Score generations against references."""
 
     metrics: tuple[str, ...] = ("bleu", "chrf", "ter", "rouge1", "rouge2", "rougeL", "exact")
-    """bleu, chrf, chrf++, ter, rouge1, rouge2, rougeL, rougeLsum, exact, and gsm8k-strict,
-    -flexible, -numeric; words, diversity and texts bring several figures each; bertscore needs an
-    encoder, comet a checkpoint."""
+    """bleu, chrf, chrf++, ter, rouge1, rouge2, rougeL, rougeLsum, exact, and gsm8k-strict, -flexible, -numeric;
+    words, diversity and texts bring several figures each; bertscore needs an encoder, comet a checkpoint."""
     tokenize: str = "auto"
-    """sacreBLEU's tokenizer for BLEU and for all that counts words; auto follows the language the
-    corpus declares."""
+    """sacreBLEU's tokenizer for BLEU and all that counts words; auto follows the corpus' language."""
     stemmer: bool = True
     """Whether ROUGE stems words."""
     rouge_engine: Literal["auto", "reference"] = "auto"

@@ -17,9 +17,10 @@ from ketchup_cli.signals import Batch, Inputs, StudentSignal
 
 SELF = "self-distillation"
 
-MOST_KL = {"float32": 1e-4, "bfloat16": 2e-2}
+MOST_KL = {"float32": 1e-4, "bfloat16": 5e-3}
 """Largest mean KL of a model from itself (nats a token). In float32 only the last digits of sums in
-another order; in bfloat16 the student's head is rounded to 8 bits and the teacher's is not."""
+another order; in bfloat16 the student's head is rounded to 8 bits and the teacher's is not: 0.00004
+where the largest logit is 17, and more as its square."""
 
 MOST_LOST = 0.1
 """KL between the logits of float32 and of a smaller type beyond which the type loses the teacher

@@ -10,6 +10,7 @@ from torch import Tensor
 from ketchup_cli.doctor.origins import author, other_author
 from ketchup_cli.doctor.result import Check, failed, not_checked, passed
 from ketchup_cli.doctor.scoring import by_batches, spread
+from ketchup_cli.models.cache import CacheMeta
 from ketchup_cli.models.cached_teacher import SOURCES, CachedTeacher
 from ketchup_cli.models.encode import Row
 from ketchup_cli.models.policy import Policy
@@ -17,7 +18,7 @@ from ketchup_cli.models.teacher import LiveTeacher
 from ketchup_cli.signals import Batch, Needs, TeacherSignal
 from ketchup_cli.store.artifact import Input
 
-TEACHER, STATISTICS = "cache teacher", "cache statistics"
+TEACHER, TEXT, STATISTICS = "cache teacher", "cache text", "cache statistics"
 
 TOLERANCE = {"float32": 1e-3, "bfloat16": 5e-2}
 """Largest difference of a statistic from the live one, as a share of the largest logit: sums in
@@ -46,6 +47,16 @@ def cache_teacher(cache: Input, teacher: Input | None) -> Check:
         f"{AGAIN}, or --teacher with the one it was made from",
         figures=figures,
     )
+
+
+def agreed(cache: Input, meta: CacheMeta) -> Check:
+    """Say what a run knows of a cache once it is open: its tokenizer, and that its rows are these."""
+    layout, made_from = meta.layout, author(cache)
+    known = f" from `{made_from.label}`" if made_from is not None else ""
+    shown = f"{layout.vocabulary:,} tokens, {meta.rows:,} rows of {meta.completions} cached{known}"
+    told = f"tokenizer `{layout.tokenizer[7:15]}` is the student's; {shown}"
+    figures = {"fingerprint": layout.tokenizer[7:15], "rows": meta.rows}
+    return passed(TEXT, told, brief=f"tokenizers equal, {shown}", figures=figures)
 
 
 def cache_statistics(cached: CachedTeacher, policy: Policy, rows: Sequence[Row]) -> Check:

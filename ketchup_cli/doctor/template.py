@@ -54,13 +54,10 @@ def template(
             figures={"rendered": rendered},
         )
     told = [f"prompt of `{examples[0].id[:12]}` is {rendered!r:.{SHOWN}} for both"]
-    if known.shown:
-        told.append(f'template "{known.shown}" of the corpus')
-    for role, (label, other) in known.trained.items():
-        if known.plain and other != known.plain:
-            told.append(f'the {role} was trained on `{label}`, whose template is "{other}"')
-            return failed(NAME, told, FAMILY, figures={"rendered": rendered})
-        told.append(f"the same as in `{label}`, which the {role} was trained on")
+    trained = trained_with(known)
+    told += trained.evidence
+    if trained.status == "fail":
+        return failed(NAME, told, FAMILY, figures={"rendered": rendered})
     chat = _chat(teacher.tokenizer)
     if chat is not None and not examples[0].prompt.startswith(chat[0]):
         told.append(f"the teacher's tokenizer has a chat template: {chat[0] + '…' + chat[1]!r}")
@@ -68,6 +65,17 @@ def template(
         return warned(NAME, told, remedy, figures={"rendered": rendered})
     brief = f'template "{known.shown}" on both' if known.shown else "prompts alike"
     return passed(NAME, told, brief=brief, figures={"rendered": rendered})
+
+
+def trained_with(known: Templates) -> Check:
+    """Compare the corpus's template with those the models were trained with; reads no model."""
+    told = [f'template "{known.shown}" of the corpus'] if known.shown else []
+    for role, (label, other) in known.trained.items():
+        if known.plain and other != known.plain:
+            told.append(f'the {role} was trained on `{label}`, whose template is "{other}"')
+            return failed(NAME, told, FAMILY)
+        told.append(f"the same as in `{label}`, which the {role} was trained on")
+    return passed(NAME, told, brief=f'template "{known.shown}"' if known.shown else "")
 
 
 def _rendered(policy: Policy, example: Example) -> str:

@@ -13,7 +13,7 @@ from ketchup_cli.reporting import Reporter, how_often
 from ketchup_cli.rewards.rewarder import is_named
 from ketchup_cli.signals import NEW_TEXT, Prefixes
 from ketchup_cli.specs import DistillSpec
-from ketchup_cli.stages.gate import gate
+from ketchup_cli.stages.gate import gate_of_run
 from ketchup_cli.stages.learned_rows import encoded_rows
 from ketchup_cli.stages.learning import Learner, give_part
 from ketchup_cli.stages.rehearsing import Stored, check_stored, read_stored
@@ -138,14 +138,14 @@ def _run(
     training.check_terms(student, terms)
     stored = read_stored(spec, terms, inputs, student=student, reporter=reporter)
     rows = _rows(spec, terms, inputs, student=student, stored=stored, reporter=reporter)
-    teachers, live = _teachers(
-        spec, speakers, inputs, student=student, rows=rows, reporter=reporter
-    )
+    teachers, live = _teachers(spec, speakers, inputs, student=student, rows=rows)
+    failed = gate_of_run(spec, teachers, live, student, inputs=inputs, reporter=reporter)
     learner = give_part(
         terms, teachers, live, rows=rows.get("data", ()), seed=spec.seed, reporter=reporter
     )
     probe = _probe(live, learner, student, tokens_per_batch=spec.tokens_per_batch)
-    sizes = sizes_of(student, None if live is None else live.policy)
+    asked = None if live is None else live.policy
+    sizes = sizes_of(student, asked)
     parts = parts_of(terms, sizes, seed=spec.seed, device=student.device)
     dev = training.dev_set(student, spec, inputs["corpus"].path, reporter=reporter, probe=probe)
     judging = judging_of(spec, terms, inputs, student=student, open_=open_)
@@ -155,12 +155,7 @@ def _run(
             terms=terms,
             spec=spec,
             sources=_sources(
-                spec,
-                rows,
-                student=student,
-                teacher=None if live is None else live.policy,
-                judge=judging,
-                stored=stored,
+                spec, rows, student=student, teacher=asked, judge=judging, stored=stored
             ),
             teachers=teachers if learner is None else learner.teachers,
             evaluate=dev.figures,
@@ -175,6 +170,7 @@ def _run(
         ),
         build,
     )
+    summary |= {"failed_checks": list(failed)} if failed else {}
     return summary if judging is None else summary | judging.summary()
 
 
@@ -198,7 +194,6 @@ def _teachers(
     *,
     student: Policy,
     rows: Mapping[Prefixes, Sequence[Row]],
-    reporter: Reporter,
 ) -> tuple[dict[Prefixes, Teacher], LiveTeacher | None]:
     """Return who answers, caches held against their rows first, and the live one if any."""
     teachers: dict[Prefixes, Teacher] = {
@@ -209,7 +204,6 @@ def _teachers(
     if len(teachers) == len(speakers):
         return teachers, None
     live = load_live(inputs["teacher"], student, chunk_tokens=spec.chunk_tokens)
-    gate(live.policy, student, inputs, split=spec.split, reporter=reporter)
     return {**dict.fromkeys(speakers, live), **teachers}, live
 
 

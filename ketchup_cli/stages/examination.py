@@ -32,10 +32,11 @@ from ketchup_cli.store import verify
 if TYPE_CHECKING:
     from ketchup_cli.models.encode import Row
     from ketchup_cli.models.speech import Speech
+    from ketchup_cli.store.find import Input
 
 __all__ = ["CHECKS", "counts", "examine"]
 
-REFERENCES, CACHE_TEXT, ARTIFACTS = "references", "cache text", "artifacts"
+REFERENCES, ARTIFACTS = "references", "artifacts"
 
 IMPORT_AGAIN = (
     "ketchup corpus, from files whose lines belong together and with the template the teacher was"
@@ -67,11 +68,22 @@ def _made(name: str, make: Maker, bench: Bench) -> Check:
 def _artifacts(bench: Bench) -> Check:
     """Hold every input against its manifest."""
     inputs = [item for item in bench.case.inputs.values() if item.id is not None]
-    for item in inputs:
-        verify.ensure_intact(item.path)
+    found = list(filter(None, map(_damage, inputs)))
+    if found:
+        remedy = found[0].hint or "ketchup verify"
+        return failed(ARTIFACTS, [error.message for error in found], remedy)
     plain = len(bench.case.inputs) - len(inputs)
     told = f"every byte of {len(inputs)} artifacts is as in its manifest"
     return passed(ARTIFACTS, f"{told}; {plain} plain folders have none" if plain else told)
+
+
+def _damage(item: Input) -> KetchupError | None:
+    """Return what is wrong with an artifact, if anything is."""
+    try:
+        verify.ensure_intact(item.path)
+    except KetchupError as error:
+        return error
+    return None
 
 
 def _of_speech(check: Callable[[Speech, Speech], Check]) -> Maker:
@@ -155,7 +167,7 @@ def _cache_text(bench: Bench) -> Check:
         f"tokenizer `{layout.tokenizer[7:15]}` and the prompts and lengths of {len(rows):,} rows are"
         " those of the corpus"
     )
-    return passed(CACHE_TEXT, told, figures={"rows": len(rows)})
+    return passed(caches.TEXT, told, figures={"rows": len(rows)})
 
 
 def _cache_statistics(bench: Bench) -> Check:
@@ -207,7 +219,7 @@ CHECKS: tuple[tuple[str, Maker], ...] = (
     ("precision of the teacher", _precision("teacher")),
     ("precision of the student", _precision("student")),
     (caches.TEACHER, _cache_teacher),
-    (CACHE_TEXT, _cache_text),
+    (caches.TEXT, _cache_text),
     (caches.STATISTICS, _cache_statistics),
     (pseudo_targets.COUNT, _count),
     (pseudo_targets.TEXT, _text),

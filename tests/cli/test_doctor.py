@@ -139,9 +139,6 @@ FAULTS: dict[str, tuple[Callable[[Path], None], str, str, str]] = {
     "a missing decoder start": (
         forget_the_start, "decoder start", "of the teacher says its", "decoder_start_token_id",
     ),
-    "a cache of another teacher": (
-        train_on, "cache teacher", "the teacher here is `teacher`", "ketchup cache-teacher",
-    ),
 }  # fmt: skip
 
 
@@ -159,26 +156,35 @@ def test_a_planted_fault_is_found_by_its_own_check(
     assert remedy in checks[name]["remedy"]
 
 
-def test_a_cache_whose_numbers_are_another_teachers_is_found_by_the_numbers(project: Path) -> None:
+def test_a_cache_of_another_teacher_is_found_by_its_digest_and_by_its_numbers(
+    project: Path,
+) -> None:
     train_on(project)
 
-    check = doctor()[1]["cache statistics"]
+    code, checks = doctor()
 
-    assert check["status"] == "fail"
-    assert "in the cache" in check["evidence"][1]
+    assert code == 3
+    assert checks["cache teacher"]["status"] == checks["cache statistics"]["status"] == "fail"
+    assert "the teacher here is `teacher`" in " ".join(checks["cache teacher"]["evidence"])
+    assert "ketchup cache-teacher" in checks["cache teacher"]["remedy"]
+    assert "in the cache" in checks["cache statistics"]["evidence"][1]
 
 
 @pytest.mark.usefixtures("project")
-def test_lines_of_teacher_text_that_are_gone_are_counted() -> None:
-    path = Path(projects.type_in("path words-seqkd").out.strip()) / "pseudo-targets.jsonl"
-    path.chmod(0o644)
-    path.write_text("".join(path.read_text().splitlines(keepends=True)[:-1]))
+def test_lines_of_teacher_text_that_are_gone_are_counted_and_every_damaged_input_is_named() -> None:
+    text = Path(projects.type_in("path words-seqkd").out.strip()) / "pseudo-targets.jsonl"
+    rows = Path(projects.type_in("path words").out.strip()) / "train.jsonl"
+    for path in (text, rows):
+        path.chmod(0o644)
+        path.write_text("".join(path.read_text().splitlines(keepends=True)[:-1]))
 
     code, checks = doctor()
 
     assert code == 3
     assert "says that 24 were written" in checks["pseudo-target count"]["evidence"][0]
     assert checks["artifacts"]["status"] == "fail"
+    told = checks["artifacts"]["evidence"]
+    assert [path.name in line for path, line in zip((rows, text), told, strict=True)] == [True] * 2
 
 
 def test_a_model_that_cannot_be_loaded_leaves_the_other_checks(project: Path) -> None:
@@ -222,21 +228,45 @@ def test_a_run_is_refused_before_training_by_the_check_that_fails(project: Path)
     assert not list((project / "runs" / "objects").glob("model/*"))
 
 
+RUN = "--set " + " --set ".join((
+    "updates=1",
+    "rollout.prompts=4",
+    "rollout.max_new_tokens=4",
+    "rollout.unfinished=terminal",
+    "validation.metric=loss",
+    "validation.examples=2",
+    "validation.split=train",
+))  # fmt: skip
+
+
 @pytest.mark.usefixtures("project")
 def test_a_run_says_in_one_line_what_was_checked() -> None:
-    settings = {
-        "updates": 1,
-        "rollout.prompts": 4,
-        "rollout.max_new_tokens": 4,
-        "rollout.unfinished": "terminal",
-        "validation.metric": "loss",
-        "validation.examples": 2,
-        "validation.split": "train",
-    }
-    options = " ".join(f"--set {key}={value}" for key, value in settings.items())
-    result = projects.type_in(f"distill --k 2 {options}")
+    result = projects.type_in(f"distill --k 2 {RUN}")
     (line,) = [line for line in result.err.splitlines() if line.startswith("check ")]
 
     assert result.code == 0, result.err
     assert "tokenizers equal, eos 1 = 1" in line
     assert 'template "{src}" on both, self-distillation KL 0.000    all pass' in line
+
+
+@pytest.mark.usefixtures("project")
+def test_a_run_on_a_cache_alone_says_what_the_cache_recorded() -> None:
+    result = projects.type_in(f"distill --objective kl --set teacher=cache {RUN}")
+    (line,) = [line for line in result.err.splitlines() if line.startswith("check ")]
+
+    assert result.code == 0, result.err
+    assert "tokenizers equal, 50 tokens, 24 rows of references cached from `teacher`" in line
+    assert line.endswith("all pass")
+
+
+def test_a_failed_check_that_is_let_pass_is_a_warning_and_stands_in_the_summary(
+    project: Path,
+) -> None:
+    end_elsewhere(project)
+
+    result = projects.type_in(f"distill --k 2 {RUN} --set gate=warn --name odd")
+
+    assert result.code == 0, result.err
+    assert "end token fails, and gate=warn goes on" in result.err
+    manifest = json.loads(projects.type_in("show odd --json").out)
+    assert "end token" in str(manifest)
