@@ -38,6 +38,8 @@ CALLS = (
     "open", "write", "fsync", "rename", "mkdir", "rmdir", "unlink", "ftruncate", "chmod", "pread",
 )  # fmt: skip
 CHANGES = ("write", "rename", "mkdir", "rmdir", "unlink", "ftruncate")
+STEPS = {"EIO": 4}
+"""From one call that fails to the next, where it is not every one."""
 SHARDS = 3
 UNEXPECTED = 99
 NEXT_RUNS = 20
@@ -205,7 +207,7 @@ def inject_each(fault: str, folder: Path) -> Judge:
     """Let every call fail in turn, in a fresh store each time."""
     judge = Judge(folder)
     fired = folder / "fired"
-    for at in range(1, 10_000):
+    for at in range(1, 10_000, STEPS.get(fault, 1)):
         root = folder / "store"
         code = wait(child(root, injector=Injector(fault=fault, at=at, fired=fired)))
         if not fired.exists():

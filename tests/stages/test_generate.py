@@ -1,4 +1,7 @@
 import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -30,12 +33,36 @@ def files(artifact: Artifact) -> list[str]:
     return sorted(item.name for item in artifact.path.iterdir() if item.name != "manifest.json")
 
 
+@dataclass(frozen=True)
+class Straight:
+    """What `SPEC` makes where nothing happens to it, and of what."""
+
+    given: dict
+    artifact: Artifact
+
+
+@pytest.fixture(scope="module")
+def straight(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Straight]:
+    """Runs it once for each family."""
+
+    @cache
+    def run(architecture: str = "t5") -> Straight:
+        folder = tmp_path_factory.mktemp("straight")
+        given = make_inputs(folder, architecture)
+        artifact = tiny.run_stage(Store.open(folder / "runs"), "generate", SPEC, given)
+        return Straight(given, artifact)
+
+    return run
+
+
 @pytest.mark.parametrize("architecture", tiny.FAMILIES)
-def test_every_prompt_has_its_texts_in_corpus_order(architecture: str, tmp_path: Path) -> None:
-    given = make_inputs(tmp_path, architecture)
-    artifact = tiny.run_stage(Store.open(tmp_path / "runs"), "generate", SPEC, given)
+def test_every_prompt_has_its_texts_in_corpus_order(
+    architecture: str, straight: Callable[[str], Straight]
+) -> None:
+    made = straight(architecture)
+    artifact = made.artifact
     rows = corpora.read_generations(artifact.path / "generations.jsonl")
-    examples = corpora.read_split(tmp_path / "corpus", "train")
+    examples = corpora.read_split(made.given["corpus"].path, "train")
 
     assert [(row.id, row.sample) for row in rows] == [
         (example.id, sample) for example in examples for sample in (0, 1)
@@ -43,9 +70,11 @@ def test_every_prompt_has_its_texts_in_corpus_order(architecture: str, tmp_path:
     assert files(artifact) == ["generations.jsonl", "report.json"]
 
 
-def test_a_resumed_run_makes_the_same_bytes_as_a_straight_one(tmp_path: Path) -> None:
-    given = make_inputs(tmp_path)
-    straight = tiny.run_stage(Store.open(tmp_path / "straight"), "generate", SPEC, given)
+def test_a_resumed_run_makes_the_same_bytes_as_a_straight_one(
+    tmp_path: Path, straight: Callable[[str], Straight]
+) -> None:
+    whole = straight("t5")
+    given = whole.given
     store = Store.open(tmp_path / "resumed")
     with pytest.raises(tiny.Interrupted):
         tiny.run_stage(store, "generate", SPEC, given, reporter=tiny.InterruptingReporter(12))
@@ -56,29 +85,31 @@ def test_a_resumed_run_makes_the_same_bytes_as_a_straight_one(tmp_path: Path) ->
     kept = part.stat().st_mtime_ns
     resumed = tiny.run_stage(store, "generate", SPEC, given)
 
-    assert resumed.digest == straight.digest
+    assert resumed.digest == whole.artifact.digest
     assert kept == touched
 
 
-def test_the_size_of_parts_and_batches_does_not_change_the_samples(tmp_path: Path) -> None:
-    given = make_inputs(tmp_path)
+def test_the_size_of_parts_and_batches_does_not_change_the_samples(
+    tmp_path: Path, straight: Callable[[str], Straight]
+) -> None:
+    whole = straight("t5")
     store = Store.open(tmp_path / "runs")
     other = GenerateSpec(
         split="train", decoding=SPEC.decoding, examples_per_shard=100, tokens_per_batch=4000
     )
     found = [
-        corpora.read_generations(
-            tiny.run_stage(store, "generate", spec, given).path / "generations.jsonl"
+        corpora.read_generations(artifact.path / "generations.jsonl")
+        for artifact in (
+            whole.artifact,
+            tiny.run_stage(store, "generate", other, whole.given),
         )
-        for spec in (SPEC, other)
     ]
 
     assert [row.tokens for row in found[0]] == [row.tokens for row in found[1]]
 
 
-def test_the_report_counts_texts(tmp_path: Path) -> None:
-    given = make_inputs(tmp_path)
-    artifact = tiny.run_stage(Store.open(tmp_path / "runs"), "generate", SPEC, given)
+def test_the_report_counts_texts(straight: Callable[[str], Straight]) -> None:
+    artifact = straight("t5").artifact
     rows = corpora.read_generations(artifact.path / "generations.jsonl")
     report = json.loads((artifact.path / "report.json").read_bytes())
 

@@ -28,20 +28,22 @@ def test_a_fault_at_any_call_to_the_system_breaks_no_promise(fault: str, memory:
     report = report_of("each", fault, str(memory))
 
     assert report["problems"] == []
-    # a build makes some 140 calls, 16 of them writes; fewer would mean that nothing was tried
-    fewest = {"torn-write": 10, "short-write": 10, "kill-after": 30}.get(fault, 100)
+    # a build makes some 140 calls, 16 of them writes; fewer would mean that nothing was tried. EIO
+    # goes the way of ENOSPC but for its exit code, and is tried at every fourth
+    fewest = {"torn-write": 10, "short-write": 10, "kill-after": 30, "EIO": 25}.get(fault, 100)
     assert report["injected"] > fewest
 
 
 def test_sigkill_at_any_time_breaks_no_promise(memory: Path) -> None:
-    report = report_of("random", "100", str(memory))
+    # a kill at every call is above; moments between calls are what is left
+    report = report_of("random", "40", str(memory))
 
     assert report["problems"] == []
-    assert report["injected"] >= 100
+    assert report["injected"] >= 40
 
 
 def test_of_four_writers_each_makes_the_artifact_or_finds_it_or_is_told(memory: Path) -> None:
-    report = report_of("race", "15", str(memory))
+    report = report_of("race", "8", str(memory))
 
     assert report["problems"] == []
 
