@@ -13,11 +13,9 @@ from ketchup_cli.models.comet import Comet
 from ketchup_cli.records import Example, Generation, ItemScores, Score
 from ketchup_cli.reporting import SilentReporter
 from ketchup_cli.scoring import corpus_metric
-from ketchup_cli.scoring.items import Items
 from ketchup_cli.spec import to_table
 from ketchup_cli.specs import ScoreSpec
 from ketchup_cli.stages import STAGES, score
-from ketchup_cli.stages.similarity import measure_comet
 from ketchup_cli.store.build import begin
 from ketchup_cli.store.find import Artifact, Input, as_input, folder_input
 from ketchup_cli.store.layout import Store
@@ -305,22 +303,6 @@ def test_comet_comes_from_a_local_checkpoint_with_its_digest_in_the_signature(
     # an empty text, about which the checkpoint is not asked
     assert items[2].values["comet"] == 0.0
     assert "1 empty texts count as 0" in " ".join(artifact.manifest.summary["warnings"])
-
-
-def test_comet_reads_the_source_without_what_the_template_put_around_it(tmp_path: Path) -> None:
-    own = Comet.load(make_comet_folder(tmp_path), device="cpu")
-
-    def items(prompt: str) -> Items:
-        return Items(ids=("a",), hypotheses=("oud",), references=(("huis",),), prompts=(prompt,))
-
-    bare = measure_comet(own, items("the old house"), digest="sha256:0")
-    told = measure_comet(
-        own, items("old: the old house ="), digest="sha256:0", template="old: {prompt} ="
-    )
-
-    assert told.value == bare.value
-    with pytest.raises(SpecError, match="there are no prompts"):
-        measure_comet(own, Items(("a",), ("oud",), (("huis",),)), digest="sha256:0")
 
 
 def base_of(folder: Path, generations: Sequence[Generation], spec: dict[str, Any]) -> Input:
