@@ -1,0 +1,121 @@
+"""How fast a student that fills in decodes beside one of equal size that writes token by token.
+
+    python benchmarks/decoding.py
+
+One sentence at a time, as `ketchup generate` decodes it: greedy for the student that writes from left to
+right, mask-predict for the one that fills in. Both have the same layers and random weights; completions
+are of `--tokens` tokens in both, the end token included. The greedy student is also timed with one bare
+call of transformers' `generate`, and the ratio is to the faster of the two. Turns alternate, so that
+other work on the machine meets all of them.
+"""
+
+import argparse
+import time
+from collections.abc import Callable, Sequence
+
+import torch
+from readings import described
+from subject import make_examples, make_policy
+
+from ketchup_cli.models.encode import Limits, Row, encode_prompts
+from ketchup_cli.models.generation.hf import generate
+from ketchup_cli.models.policy import Policy
+from ketchup_cli.models.shrink import to_cmlm
+from ketchup_cli.specs import DecodingSpec
+
+TARGET = 3.0
+"""Times as many sentences a second as the student of equal size."""
+
+
+def main() -> None:
+    """Print sentences a second of both students, and the ratio."""
+    given = parser().parse_args()
+    torch.set_num_threads(given.threads)
+    writer = make_policy(vocabulary=given.vocabulary, layers=3, decoder_layers=1)
+    filler = filling(writer)
+    examples = make_examples(given.sentences, vocabulary=given.vocabulary)
+    rows = encode_prompts(writer, examples, Limits(prompt=512)).rows
+    greedy = DecodingSpec(max_new_tokens=given.tokens)
+    writers = (lambda row: one(writer, row, greedy), lambda row: bare(writer, row, given.tokens))
+    print(f"{writer.model.num_parameters():,} and {filler.model.num_parameters():,} parameters")
+    print(
+        f"{given.sentences} sentences of {given.tokens} tokens at batch 1, {given.threads} threads"
+    )
+    print(f"median [smallest to largest] of {given.repeats}, sentences a CPU second")
+    for iterations in given.iterations:
+        for lengths in given.lengths:
+            decoding = DecodingSpec(
+                method="mask-predict",
+                iterations=iterations,
+                beams=lengths,
+                max_new_tokens=given.tokens,
+            )
+            fill = make_fill(filler, decoding)
+            _compare(
+                (*writers, fill), rows, repeats=given.repeats, what=f"{iterations} x {lengths}"
+            )
+
+
+def make_fill(filler: Policy, decoding: DecodingSpec) -> Callable[[Row], None]:
+    """Return what answers one row by mask-predict."""
+    return lambda row: one(filler, row, decoding)
+
+
+def _compare(
+    ways: Sequence[Callable[[Row], None]], rows: Sequence[Row], *, repeats: int, what: str
+) -> None:
+    times = [[rate(way, rows) for way in ways] for _ in range(repeats + 1)][1:]
+    ratios = [filled / max(ours, bare_) for ours, bare_, filled in times]
+    for name, column in zip(
+        ("greedy", "bare generate", f"mask-predict {what}"), zip(*times, strict=True), strict=True
+    ):
+        print(f"{name:<24} {described(column, digits=1)}")
+    print(f"{'ratio':<24} {described(ratios)}   asked: at least {TARGET:.1f}")
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
+    found = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else None)
+    found.add_argument("--sentences", type=int, default=40)
+    found.add_argument("--tokens", type=int, default=20, help="of a completion, its end included")
+    found.add_argument("--vocabulary", type=int, default=8000)
+    found.add_argument("--iterations", type=int, nargs="+", default=[4, 10], help="passes")
+    found.add_argument("--lengths", type=int, nargs="+", default=[1, 3], help="tried at once")
+    found.add_argument("--threads", type=int, default=1)
+    found.add_argument("--repeats", type=int, default=5)
+    return found
+
+
+def filling(writer: Policy) -> Policy:
+    """Return the same layers as a model that fills in, to which the longest text is the likeliest."""
+    model = to_cmlm(writer.model)
+    with torch.no_grad():
+        classes = model.config.length_classes
+        model.lengths.weight.zero_()
+        model.lengths.bias.copy_(torch.arange(classes).float())
+    return Policy(model, writer.tokenizer)
+
+
+def one(policy: Policy, row: Row, decoding: DecodingSpec) -> None:
+    """Answer one prompt as the stages do."""
+    generate(policy, [row], decoding, seed=0, tokens_per_batch=1)
+
+
+@torch.no_grad()
+def bare(policy: Policy, row: Row, tokens: int) -> None:
+    """Answer one prompt by one call of transformers, without what ketchup adds."""
+    policy.model.generate(
+        input_ids=torch.tensor([row.prompt]), max_new_tokens=tokens, do_sample=False
+    )
+
+
+def rate(way: Callable[[Row], None], rows: Sequence[Row]) -> float:
+    """Return sentences a CPU second."""
+    began = time.process_time()
+    for row in rows:
+        way(row)
+    return len(rows) / (time.process_time() - began)
+
+
+if __name__ == "__main__":
+    main()
