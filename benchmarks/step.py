@@ -68,7 +68,8 @@ class Taking:
     def note(self, label: str, text: str) -> None:
         """Start counting: the note about the first validation comes right before update 1."""
         del label, text
-        self._started = self._clock()
+        if not self.updates:
+            self._started = self._clock()
 
     def figures(self, line: Mapping[str, Any]) -> None:
         """Ignore it."""

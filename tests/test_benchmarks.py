@@ -81,3 +81,21 @@ def test_a_judgement_is_measured_from_questions_to_a_report(
     assert "40 calls, 32 at once, 1 ms each" in told
     assert re.search(r"^share +\d", told, re.M)
     assert "replay of 200 verdicts" in told
+
+
+TINY = {
+    "cache": "--examples 8 --vocabulary 60 --top 4",
+    "step": "--prompts 2 --samples 2 --tokens 3 --vocabulary 60",
+}
+
+
+@pytest.mark.parametrize(("name", "sizes"), TINY.items(), ids=TINY)
+def test_a_benchmark_of_two_sides_ends_with_their_ratio(
+    name: str, sizes: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", [name, *sizes.split(), "--repeats", "1"])
+    load(name).main()
+    ratio = re.search(r"^ratio +([\d.]+)", capsys.readouterr().out, re.M)
+
+    assert ratio is not None
+    assert float(ratio[1]) > 0
