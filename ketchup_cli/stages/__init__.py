@@ -87,12 +87,13 @@ def _distill_uses_rollouts(spec: specs.DistillSpec) -> bool:
     return any(term.prefixes == "rehearsal" for term in _objective_terms(spec))
 
 
-def _scores_with_encoder(spec: specs.ScoreSpec) -> bool:
-    return "bertscore" in spec.metrics
+def _scores_with(name: str, *, metric: str) -> Role:
+    """Return the role of a model that one metric of `score` needs."""
 
+    def asked(spec: specs.ScoreSpec) -> bool:
+        return metric in spec.metrics
 
-def _scores_with_comet(spec: specs.ScoreSpec) -> bool:
-    return "comet" in spec.metrics
+    return Role(name=name, kind="model", needed=asked, used=asked, local=True)
 
 
 _CORPUS = Role(name="corpus", kind="corpus")
@@ -292,20 +293,8 @@ STAGES: Mapping[str, Stage] = {
                 Role(name="generations", kind="generations"),
                 _CORPUS,
                 Role(name="base", kind="generations", needed=_never),
-                Role(
-                    name="encoder",
-                    kind="model",
-                    needed=_scores_with_encoder,
-                    used=_scores_with_encoder,
-                    local=True,
-                ),
-                Role(
-                    name="comet",
-                    kind="model",
-                    needed=_scores_with_comet,
-                    used=_scores_with_comet,
-                    local=True,
-                ),
+                _scores_with("encoder", metric="bertscore"),
+                _scores_with("comet", metric="comet"),
             ),
             output_role="scores",
         ),
