@@ -33,6 +33,8 @@ class JudgeSpec(Spec, frozen=True, kw_only=True):
         "api_key_file", "responses", "cache_only", "refresh",
     })  # fmt: skip
 
+    mode: Literal["pairwise", "rating"] = "pairwise"
+    """pairwise asks which of two texts is better, rating how good one is, from 1 to 5."""
     systems: tuple[str, ...] = ()
     """Names of the systems; every two are compared, the first of two is x."""
     split: str = "test"
@@ -51,8 +53,9 @@ class JudgeSpec(Spec, frozen=True, kw_only=True):
     """Where the server is; its address usually ends in /v1."""
     model: str = ""
     """The judge, as the server calls it."""
-    protocol: Literal["auto", "json_schema", "json_object", "text"] = "auto"
-    """Form of an answer; auto takes the first that two plain questions are answered in."""
+    protocol: Literal["auto", "json_schema", "json_object", "text", "logprob"] = "auto"
+    """Form of an answer; auto takes the first that two plain questions are answered in, of ratings
+    logprob before the others. logprob reads the probabilities of one token, or is refused."""
     examples: Natural = 500
     """Examples drawn from those that were answered; 0 takes all."""
     controls: Natural = 20

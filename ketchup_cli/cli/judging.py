@@ -27,6 +27,14 @@ AspectsFileOption = Annotated[
     Path | None,
     typer.Option("--aspects-file", metavar="FILE", help="A task of your own: line, [aspects]."),
 ]
+ModeOption = Annotated[
+    str | None,
+    typer.Option("--mode", metavar="NAME", help="pairwise, or rating: each text alone, 1 to 5."),
+]
+ProtocolOption = Annotated[
+    str | None,
+    typer.Option("--protocol", metavar="NAME", help="Form of an answer; logprob reads one token."),
+]
 BaseUrlOption = Annotated[
     str | None, typer.Option("--base-url", metavar="URL", help="Server; usually ends in /v1.")
 ]
@@ -52,10 +60,12 @@ YesOption = Annotated[
 
 def judge(
     systems: o.JudgedSystemsArgument = None,
+    mode: ModeOption = None,
     aspects: AspectsOption = None,
     aspects_file: AspectsFileOption = None,
     base_url: BaseUrlOption = None,
     model: JudgeModelOption = None,
+    protocol: ProtocolOption = None,
     corpus: o.CorpusOption = None,
     split: o.ComparedSplitOption = None,
     budget: BudgetOption = None,
@@ -80,6 +90,8 @@ def judge(
 
     common = o.common(config, sets, store, name, dry_run, json)
     flags: Table = {
+        "mode": mode,
+        "protocol": protocol,
         "aspects": None if aspects is None else tuple(filter(None, aspects.split(","))),
         "own_task": None if aspects_file is None else read_toml(aspects_file),
         "base_url": base_url,
@@ -90,7 +102,8 @@ def judge(
         "cache_only": cache_only or None,
         "refresh": refresh or None,
     }
-    parsed = parse_systems(_typed(systems, common), seeds=None)
+    # one system can be rated; how many the mode takes is the stage's to say
+    parsed = parse_systems(_typed(systems, common), seeds=None, least=1)
     if any(len(system.runs) > 1 for system in parsed):
         raise SpecError("a judge reads one run of each system", hint="ketchup judge kl-s0 k4-s0")
     request = Request(

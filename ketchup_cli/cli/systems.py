@@ -19,18 +19,19 @@ TEXTS = "generations"
 FORM = "ketchup compare kl=kl-s0,kl-s1,kl-s2 k4=k4-s0,k4-s1,k4-s2"
 
 
-def parse_systems(typed: Sequence[str], *, seeds: int | None) -> tuple[System, ...]:
+def parse_systems(typed: Sequence[str], *, seeds: int | None, least: int = 2) -> tuple[System, ...]:
     """Return the systems of `NAME` or `CALLED=RUN,RUN,...`.
 
     Args:
         typed: one text a system.
         seeds: with it, `NAME` stands for the runs NAME-s0 to NAME-s{seeds - 1}.
+        least: fewest systems that make sense.
 
     Raises:
-        SpecError: fewer than two, one named twice, or runs without a name for them together.
+        SpecError: fewer than that, one named twice, or runs without a name for them together.
     """
     systems = tuple(_parse(text, seeds) for text in typed)
-    if len(systems) < 2:
+    if len(systems) < least:
         raise SpecError(
             f"a comparison takes two systems or more, and {len(systems)} is named", hint=FORM
         )

@@ -13,13 +13,14 @@ from typing import Annotated, Any, Literal, get_args
 import msgspec
 from msgspec import Meta
 
+from ketchup_cli.judging.menus import VERDICTS, Menu, Protocol
+from ketchup_cli.judging.odds import COVERED, odds, read_odds
+
 Outcome = Literal[
     "ok", "refusal", "content_filter", "length", "invalid_json", "off_menu", "empty",
     "http_4xx", "http_5xx", "timeout", "transport",
 ]  # fmt: skip
 OUTCOMES: tuple[str, ...] = get_args(Outcome)
-Verdict = Literal["1", "2", "tie"]
-Protocol = Literal["json_schema", "json_object", "text"]
 
 FORMAT_FAILURES = ("length", "invalid_json", "off_menu", "empty")
 """Asked once more; a length failure with twice the room."""
@@ -27,7 +28,6 @@ DECLINED = ("refusal", "content_filter")
 """Asked once more, then left unjudged."""
 
 REASON_CHARACTERS = 600
-_LINE = re.compile(r"VERDICT:\s*(1|2|tie)", re.I)
 _FENCE = re.compile(r"```(?:json)?\s*\n(.*?)\n?\s*```", re.S)
 _THOUGHT = re.compile(r"\s*<think>.*?</think>", re.S)
 
@@ -46,12 +46,17 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True):
 class Answer(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What one call came to.
 
-    Invariant: `verdict` is set exactly where `outcome` is ok.
+    Invariant: `verdict` is set exactly where `outcome` is ok, and `p` where the probabilities of one
+    token were asked for as well.
     """
 
     outcome: Outcome
-    verdict: Verdict | None = None
-    """In terms of the slots that were shown."""
+    verdict: str | None = None
+    """A choice of the menu; of two candidates, in terms of the slots that were shown."""
+    p: dict[str, float] | None = None
+    """Probability of every choice, where it was read from one token."""
+    coverage: float | None = None
+    """Probability of that token being a choice at all."""
     reason: str = ""
     usage: Usage | None = None
     model: str = ""
@@ -79,6 +84,7 @@ class _Message(msgspec.Struct, frozen=True):
 class _Choice(msgspec.Struct, frozen=True):
     message: _Message
     finish_reason: str | None = None
+    logprobs: msgspec.Raw = msgspec.Raw(b"null")
 
 
 class _Body(msgspec.Struct, frozen=True):
@@ -88,18 +94,16 @@ class _Body(msgspec.Struct, frozen=True):
     system_fingerprint: str | None = None
 
 
-class _Spoken(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    reason: str
-    verdict: Verdict
-
-
-def read_answer(body: bytes, *, content_type: str, protocol: Protocol) -> Answer:
+def read_answer(
+    body: bytes, *, content_type: str, protocol: Protocol, menu: Menu = VERDICTS
+) -> Answer:
     """Return what the body of a response of status 200 says.
 
     Args:
         body: the response, whole.
         content_type: as its header says; anything but JSON is no answer of a model.
-        protocol: the form the verdict was asked in.
+        protocol: the form the answer was asked in.
+        menu: what may be answered.
     """
     if "json" not in content_type.lower():
         return Answer(
@@ -118,7 +122,18 @@ def read_answer(body: bytes, *, content_type: str, protocol: Protocol) -> Answer
         model=scrub(decoded.model or ""),
         fingerprint=scrub(decoded.system_fingerprint or ""),
     )
-    return _judge_message(choice, found, protocol=protocol)
+    if choice.finish_reason == "content_filter":
+        return _with(found, outcome="content_filter")
+    if choice.message.refusal:
+        return _with(found, outcome="refusal", detail=_short(choice.message.refusal))
+    if protocol == "logprob":
+        return _as_odds(choice, found, menu)
+    if choice.finish_reason == "length":
+        return _with(found, outcome="length", detail="the answer was cut: max_tokens is too small")
+    text = scrub(choice.message.content or "").strip()
+    if not text:
+        return found
+    return _as_text(text, found, menu) if protocol == "text" else _as_json(text, found, menu)
 
 
 def _without_lone_surrogates(body: bytes) -> bytes:
@@ -132,52 +147,51 @@ def _without_lone_surrogates(body: bytes) -> bytes:
     return text.encode("utf-8", "replace")
 
 
-def _judge_message(choice: _Choice, found: Answer, *, protocol: Protocol) -> Answer:
-    message = choice.message
-    if choice.finish_reason == "content_filter":
-        return _with(found, outcome="content_filter")
-    if message.refusal:
-        return _with(found, outcome="refusal", detail=_short(message.refusal))
-    if choice.finish_reason == "length":
-        return _with(found, outcome="length", detail="the answer was cut: max_tokens is too small")
-    text = scrub(message.content or "").strip()
-    if not text:
-        return found
-    return _as_text(text, found) if protocol == "text" else _as_json(text, found)
+def _as_odds(choice: _Choice, found: Answer, menu: Menu) -> Answer:
+    """Return the likeliest choice of the first token, with the probability of each."""
+    logp = read_odds(choice.logprobs)
+    if isinstance(logp, str):
+        return _with(found, outcome="off_menu", detail=logp)
+    p, coverage = odds(logp, menu)
+    if coverage < COVERED:
+        told = f"{coverage:.0%} of the probability is on {', '.join(menu.tokens)}"
+        return _with(found, outcome="off_menu", coverage=coverage, detail=told)
+    return _with(found, outcome="ok", verdict=max(p, key=p.__getitem__), p=p, coverage=coverage)
 
 
-def _as_json(text: str, found: Answer) -> Answer:
-    """Return the verdict of exactly one object, bare or in one fence."""
+def _as_json(text: str, found: Answer, menu: Menu) -> Answer:
+    """Return the choice of exactly one object, bare or in one fence."""
     bare = _THOUGHT.sub("", text, count=1).strip()
     fenced = _FENCE.findall(bare)
     if len(fenced) > 1:
         return _with(found, outcome="invalid_json", detail="several fenced blocks")
     try:
-        spoken = msgspec.json.decode(fenced[0] if fenced else bare, type=_Spoken)
-    except msgspec.ValidationError as error:
-        off = "$.verdict" in str(error)
-        return _with(
-            found, outcome="off_menu" if off else "invalid_json", detail=_short(str(error))
-        )
+        spoken = msgspec.json.decode(fenced[0] if fenced else bare, type=dict[str, Any])
     except msgspec.DecodeError as error:
         return _with(found, outcome="invalid_json", detail=_short(str(error)))
-    return _with(
-        found, outcome="ok", verdict=spoken.verdict, reason=spoken.reason[:REASON_CHARACTERS]
-    )
+    reason = spoken.get("reason")
+    if set(spoken) != {"reason", menu.key} or not isinstance(reason, str):
+        return _with(found, outcome="invalid_json", detail=f"not a reason and a {menu.key}")
+    said = spoken[menu.key]
+    kind = int if menu.as_number else str
+    # a bool is an int to Python, and no rating
+    if type(said) is not kind or str(said) not in menu.choices:
+        told = f"the {menu.key} is `{_short(str(said))}`"
+        return _with(found, outcome="off_menu", detail=told)
+    return _with(found, outcome="ok", verdict=str(said), reason=reason[:REASON_CHARACTERS])
 
 
-def _as_text(text: str, found: Answer) -> Answer:
-    """Return the verdict of the last line, which must be one and nothing else."""
+def _as_text(text: str, found: Answer, menu: Menu) -> Answer:
+    """Return the choice of the last line, which must be one and nothing else."""
     lines = [line.strip() for line in _THOUGHT.sub("", text, count=1).splitlines() if line.strip()]
-    matched = _LINE.fullmatch(lines[-1]) if lines else None
+    form = rf"{menu.key}:\s*({'|'.join(menu.choices)})"
+    matched = re.fullmatch(form, lines[-1], re.I) if lines else None
     if matched is None:
         return _with(
             found, outcome="off_menu", detail=f"last line `{_short(lines[-1] if lines else '')}`"
         )
-    verdict: Any = matched[1].lower()
-    return _with(
-        found, outcome="ok", verdict=verdict, reason=" ".join(lines[:-1])[:REASON_CHARACTERS]
-    )
+    reason = " ".join(lines[:-1])[:REASON_CHARACTERS]
+    return _with(found, outcome="ok", verdict=matched[1].lower(), reason=reason)
 
 
 def _usage(raw: msgspec.Raw) -> Usage | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import final
 
@@ -18,6 +18,8 @@ class Task:
 
     line: str
     aspects: Mapping[str, str]
+    alone: Mapping[str, str] = field(default_factory=dict)
+    """Definitions that read otherwise where one text is rated by itself."""
 
 
 TASKS: Mapping[str, Task] = MappingProxyType({
@@ -30,6 +32,9 @@ TASKS: Mapping[str, Task] = MappingProxyType({
             ),
             "coherence": "Reads as one connected text in good order, without breaks or repeats.",
         }),
+        alone=MappingProxyType({
+            "quality": "How gladly would a careful reader be given this text for this task, overall?",
+        }),
     ),
     "translation": Task(
         line="Translate the source text.",
@@ -41,6 +46,9 @@ TASKS: Mapping[str, Task] = MappingProxyType({
             ),
             "coherence": "Reads as fluent, correct text that somebody would write in that language.",
         }),
+        alone=MappingProxyType({
+            "quality": "How gladly would a careful reader be given this text for this task, overall?",
+        }),
     ),
     "reasoning": Task(
         line="Solve the problem in the source text, step by step.",
@@ -48,6 +56,9 @@ TASKS: Mapping[str, Task] = MappingProxyType({
             "quality": "Overall, which solution would a careful teacher rather be given?",
             "informativeness": "Holds every step that is needed, each of them correct.",
             "coherence": "Steps follow from each other in a clear order and lead to the answer.",
+        }),
+        alone=MappingProxyType({
+            "quality": "How gladly would a careful teacher be given this solution, overall?",
         }),
     ),
 })
@@ -81,8 +92,13 @@ def choose_task(name: str, *, line: str = "", aspects: Mapping[str, str] | None 
     return TASKS[name]
 
 
-def choose_aspects(task: Task, names: tuple[str, ...]) -> Mapping[str, str]:
+def choose_aspects(task: Task, names: tuple[str, ...], *, alone: bool = False) -> Mapping[str, str]:
     """Return the definitions of these aspects, in this order.
+
+    Args:
+        task: that defines them.
+        names: which are asked about.
+        alone: whether one text is rated by itself.
 
     Raises:
         SpecError: an aspect the task does not define, one named twice, or none.
@@ -100,4 +116,5 @@ def choose_aspects(task: Task, names: tuple[str, ...]) -> Mapping[str, str]:
                 list(task.aspects),
                 hint="--aspects-file FILE defines your own",
             )
-    return {name: task.aspects[name] for name in names}
+    defined = {**task.aspects, **task.alone} if alone else task.aspects
+    return {name: defined[name] for name in names}

@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, final
 
-from ketchup_cli.judging.answers import Verdict
 from ketchup_cli.judging.prompts import Question, cap
 
 Control = Literal["identical", "other-item", "cut", "shuffled", "injected"]
@@ -49,7 +48,12 @@ class Call:
     repeat: int
     question: Question
     control: Control | None = None
-    expected: Verdict | None = None
+    expected: Literal["1", "2", "tie"] | None = None
+
+    @property
+    def marks(self) -> tuple[str | int, ...]:
+        """What tells it from every other call."""
+        return (self.item, self.x, self.y, self.aspect, self.order, self.repeat)
 
 
 @final
@@ -105,17 +109,19 @@ def controls(
     is too short to be spoilt are passed over; fewer controls than asked for may be left.
     """
     aspect = next(iter(form.aspects))
-    ranked = sorted(items, key=lambda item: _hash(seed, "control", item.id))
+    ranked = in_control_order(items, seed=seed)
     found: list[Call] = []
     for number in range(count):
         kind = CONTROLS[number % len(CONTROLS)]
         system = systems[(number // len(CONTROLS)) % len(systems)]
-        made = _control(kind, ranked, number, system=system)
+        made = find_control(kind, ranked, number, system=system)
         if made is None:
             continue
         item, good, bad = made
         order: Literal["xy", "yx"] = "xy" if (number // len(CONTROLS)) % 2 == 0 else "yx"
-        expected: Verdict = "tie" if kind == "identical" else "1" if order == "xy" else "2"
+        expected: Literal["1", "2", "tie"] = (
+            "tie" if kind == "identical" else "1" if order == "xy" else "2"
+        )
         found.append(
             Call(
                 item=item.id,
@@ -132,7 +138,12 @@ def controls(
     return tuple(found)
 
 
-def _control(
+def in_control_order(items: Sequence[Item], *, seed: int) -> tuple[Item, ...]:
+    """Return the items in the order in which controls are made of them."""
+    return tuple(sorted(items, key=lambda item: _hash(seed, "control", item.id)))
+
+
+def find_control(
     kind: Control, ranked: Sequence[Item], number: int, *, system: str
 ) -> tuple[Item, str, str] | None:
     """Return an item, its text and a text that is not better; None where no item has them."""

@@ -24,11 +24,11 @@ from ketchup_cli.judging.answers import (
     DECLINED,
     FORMAT_FAILURES,
     Answer,
-    Protocol,
     Usage,
     read_answer,
 )
 from ketchup_cli.judging.budget import Budget
+from ketchup_cli.judging.menus import VERDICTS, Menu, Protocol
 from ketchup_cli.judging.pacing import Pace
 from ketchup_cli.judging.responses import Kept, Responses, request_key
 from ketchup_cli.judging.retrying import Limits, Patience, refuse
@@ -45,6 +45,7 @@ class Ask:
 
     body: Mapping[str, Any]
     protocol: Protocol
+    menu: Menu = VERDICTS
     repeat: int = 0
 
     def room(self) -> int:
@@ -253,7 +254,12 @@ def _read(reply: Reply | Failure, ask: Ask) -> Answer:
     if isinstance(reply, Failure):
         return Answer(outcome=reply.outcome, detail=reply.detail)
     if reply.status == 200:
-        return read_answer(reply.body, content_type=reply.content_type, protocol=ask.protocol)
+        return read_answer(
+            reply.body,
+            content_type=reply.content_type,
+            protocol=ask.protocol,
+            menu=ask.menu,
+        )
     return Answer(
         outcome="http_5xx" if reply.status >= 500 else "http_4xx",
         detail=f"{reply.status} {reply.message}",
@@ -262,7 +268,7 @@ def _read(reply: Reply | Failure, ask: Ask) -> Answer:
 
 def _with_room(ask: Ask, tokens: int) -> Ask:
     name = "max_completion_tokens" if "max_completion_tokens" in ask.body else "max_tokens"
-    return Ask(body={**ask.body, name: tokens}, protocol=ask.protocol, repeat=ask.repeat)
+    return replace(ask, body={**ask.body, name: tokens})
 
 
 def _unasked(key: str, failure: Answer | None) -> Said:

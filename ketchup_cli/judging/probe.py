@@ -7,16 +7,22 @@ back in it. A setting it refuses by name is dropped, or renamed, once, and that 
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, get_args
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
 
 import msgspec
 
 from ketchup_cli.errors import JudgeError
-from ketchup_cli.judging.answers import Answer, Protocol
-from ketchup_cli.judging.prompts import SCHEMA, Question, messages
+from ketchup_cli.judging.answers import Answer
+from ketchup_cli.judging.menus import RATINGS, VERDICTS, Menu, Protocol
+from ketchup_cli.judging.odds import TOP
+from ketchup_cli.judging.prompts import Question, messages
 
-PROTOCOLS: tuple[Protocol, ...] = get_args(Protocol)
+SPOKEN: tuple[Protocol, ...] = ("json_schema", "json_object", "text")
+"""Forms in which a judge says a reason and a choice, the strictest first."""
+TRIED: Mapping[Menu, tuple[Protocol, ...]] = {VERDICTS: SPOKEN, RATINGS: ("logprob", *SPOKEN)}
+"""Forms that `auto` tries: a mean rating is finer than the likeliest one."""
 
 _PLAIN = (
     Question(
@@ -63,6 +69,13 @@ Send = Callable[[Mapping[str, Any], Protocol], Awaitable[Answer]]
 """Asks once and classifies; failures of the transport have been retried."""
 
 
+def plain(menu: Menu) -> tuple[Question, ...]:
+    """Return two questions that any judge can answer in some way."""
+    if menu is VERDICTS:
+        return _PLAIN
+    return tuple(replace(question, second=None) for question in _PLAIN)
+
+
 def body_of(question: Question, settings: Settings, abilities: Abilities) -> dict[str, Any]:
     """Return everything that is sent for a question."""
     body: dict[str, Any] = {
@@ -73,10 +86,14 @@ def body_of(question: Question, settings: Settings, abilities: Abilities) -> dic
         "seed": settings.seed,
     }
     if abilities.protocol == "json_schema":
-        schema = {"name": "verdict", "strict": True, "schema": SCHEMA}
+        menu = question.menu
+        schema = {"name": menu.key, "strict": True, "schema": menu.schema}
         body["response_format"] = {"type": "json_schema", "json_schema": schema}
     elif abilities.protocol == "json_object":
         body["response_format"] = {"type": "json_object"}
+    elif abilities.protocol == "logprob":
+        # no response_format: under a grammar they would be of tokens that were not chosen
+        body |= {"max_tokens": 1, "logprobs": True, "top_logprobs": TOP}
     for name in abilities.dropped:
         body.pop(name, None)
     for name, instead in abilities.renamed.items():
@@ -85,30 +102,45 @@ def body_of(question: Question, settings: Settings, abilities: Abilities) -> dic
     return body
 
 
-async def probe(send: Send, settings: Settings) -> Abilities:
+async def probe(
+    send: Send, settings: Settings, *, protocols: Sequence[Protocol], menu: Menu = VERDICTS
+) -> Abilities:
     """Return the first form in which both plain questions are answered.
+
+    Args:
+        send: asks once.
+        settings: of every question.
+        protocols: forms to try, in this order.
+        menu: what may be answered.
 
     Raises:
         JudgeError: there is none; the message says what each came to.
     """
     refused: dict[str, str] = {}
-    for protocol in PROTOCOLS:
-        found = await _try(send, settings, Abilities(protocol=protocol))
+    for protocol in protocols:
+        found = await _try(send, settings, Abilities(protocol=protocol), plain(menu))
         if isinstance(found, Abilities):
             return msgspec.structs.replace(found, refused=refused)
         refused[protocol] = found
     told = "; ".join(f"{name}: {why}" for name, why in refused.items())
+    if tuple(protocols) == ("logprob",):
+        raise JudgeError(
+            f"`{settings.model}` gives no log-probabilities of a {menu.key} ({told})",
+            hint="--protocol auto asks for an answer in words",
+        )
     raise JudgeError(
-        f"`{settings.model}` gives no verdict in any form ({told})",
-        hint="try another model; or --set protocol=text, which counts what cannot be read",
+        f"`{settings.model}` gives no {menu.key} in any form ({told})",
+        hint="try another model; or --protocol text, which counts what cannot be read",
     )
 
 
-async def _try(send: Send, settings: Settings, abilities: Abilities) -> Abilities | str:
+async def _try(
+    send: Send, settings: Settings, abilities: Abilities, asked: Sequence[Question]
+) -> Abilities | str:
     """Return what works with this form, or why it does not."""
     number = 0
-    while number < len(_PLAIN):
-        body = body_of(_PLAIN[number], settings, abilities)
+    while number < len(asked):
+        body = body_of(asked[number], settings, abilities)
         answer = await send(body, abilities.protocol)
         if answer.outcome == "ok":
             number += 1

@@ -4,14 +4,23 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, TypeVar, final
 
 import msgspec
 
 from ketchup_cli.judging.probe import Abilities
-from ketchup_cli.judging.prompts import FORM
+from ketchup_cli.judging.prompts import FORM, RATING_FORM
 from ketchup_cli.judging.ranking import cycles, davidson
+from ketchup_cli.judging.rating import Rated
+from ketchup_cli.judging.rating_figures import (
+    RatingDifference,
+    RatingFigure,
+    rating_controls_right,
+    rating_differences,
+    rating_figures,
+)
 from ketchup_cli.judging.tally import (
     BELIEVED,
     TRUSTED,
@@ -21,6 +30,10 @@ from ketchup_cli.judging.tally import (
     figures,
     unjudged,
 )
+
+AnyRow = TypeVar("AnyRow", Judgment, Rated)
+Right = tuple[int, int, dict[str, str]]
+"""Controls answered rightly, controls asked, both by kind."""
 
 
 class Controls(msgspec.Struct, frozen=True, kw_only=True):
@@ -35,95 +48,194 @@ class Controls(msgspec.Struct, frozen=True, kw_only=True):
         """Share answered rightly; None where none was asked."""
         return self.right / self.asked if self.asked else None
 
+    @property
+    def believed(self) -> bool:
+        """Whether anything may be claimed in this judge's name."""
+        return self.accuracy is None or self.accuracy >= BELIEVED
+
+
+class JudgeFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """One judge: how it was asked, and what it is worth."""
+
+    name: str
+    """As its server is asked for it."""
+    abilities: Abilities
+    answered_by: tuple[str, ...]
+    """Names and fingerprints the server gave itself; several are a warning."""
+    controls: Controls
+    unjudged: dict[str, int]
+    """Calls that came to nothing, by reason."""
+
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
     """What a judgement came to."""
 
+    mode: Literal["pairwise", "rating"]
     form: str
     """Version of the prompt's wording."""
     task: str
     aspects: dict[str, str]
-    abilities: Abilities
-    model: str
-    answered_by: tuple[str, ...]
-    """Names and fingerprints the server gave itself; several are a warning."""
     items: int
+    judges: tuple[JudgeFacts, ...]
     figures: tuple[Figure, ...]
-    controls: Controls
-    unjudged: dict[str, int]
+    """Of every pair; none where texts were rated."""
+    ratings: tuple[RatingFigure, ...]
+    differences: tuple[RatingDifference, ...]
     suspicious: int
     """Questions with a text that talks to the judge."""
     ranking: dict[str, dict[str, float]]
     """Strengths by aspect (log odds), for three systems or more and a judge that is believed."""
+    resamples: int
+    """Bootstrap samples behind an interval, and sign flips behind a p."""
+    seed: int
     warnings: tuple[str, ...]
 
+    @property
+    def claims(self) -> tuple[str, ...]:
+        """What may be said of every pair, in the order of the figures."""
+        verdicts = tuple(figure.claim for figure in self.figures)
+        return verdicts + tuple(apart.claim for apart in self.differences)
 
-def make_report(
-    judgments: Sequence[Judgment],
-    *,
-    abilities: Abilities,
-    model: str,
-    asked: Mapping[str, Any],
-    resamples: int,
-    seed: int,
-) -> Report:
-    """Return the report of all judgements.
 
-    Args:
-        judgments: every call, controls among them.
-        abilities: how the judge was asked.
-        model: the judge.
-        asked: `task` and `aspects`, as they were shown.
-        resamples: bootstrap samples and sign flips.
-        seed: decides them.
-    """
-    found = figures(judgments, resamples=resamples, seed=seed)
-    right, count, by_kind = control_accuracy(judgments)
-    controls = Controls(right=right, asked=count, by_kind=by_kind)
-    accuracy = controls.accuracy
-    believed = accuracy is None or accuracy >= BELIEVED
-    if not believed:
-        told = (
-            f"nothing is claimed: the judge answered {right} of {count} controls rightly, which is"
-            f" below {BELIEVED:.0%}"
-        )
-        found = tuple(msgspec.structs.replace(figure, claim=told) for figure in found)
-    real = [row for row in judgments if row.control is None]
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Terms:
+    """What was asked, of whom, and how its answers are counted."""
+
+    judges: Mapping[str, Abilities]
+    """How each was asked, by name."""
+    task: str
+    aspects: Mapping[str, str]
+    systems: tuple[str, ...]
+    resamples: int
+    seed: int
+
+
+def make_report(rows: Sequence[Judgment], terms: Terms) -> Report:
+    """Return the report of verdicts, controls among them."""
+    found = figures(rows, resamples=terms.resamples, seed=terms.seed)
+    judges = _judges(rows, terms, control_accuracy)
+    silent = _silent(judges)
+    found = tuple(
+        msgspec.structs.replace(one, claim=silent.get(one.judge, one.claim)) for one in found
+    )
+    real = [row for row in rows if row.control is None]
     return Report(
+        mode="pairwise",
         form=FORM,
-        task=asked["task"],
-        aspects=dict(asked["aspects"]),
-        abilities=abilities,
-        model=model,
-        answered_by=tuple(sorted({f"{row.model} {row.fingerprint}".strip() for row in real})),
+        task=terms.task,
+        aspects=dict(terms.aspects),
         items=len({row.item for row in real}),
+        judges=judges,
         figures=found,
-        controls=controls,
-        unjudged=unjudged(judgments),
+        ratings=(),
+        differences=(),
         suspicious=sum(row.suspicious for row in real),
-        ranking=_ranking(found) if believed else {},
-        warnings=tuple(_warnings(real, found, controls)),
+        ranking=_ranking([one for one in found if one.judge not in silent]),
+        resamples=terms.resamples,
+        seed=terms.seed,
+        warnings=(*_doubts(judges), *_leanings(found)),
     )
 
 
+def make_rating_report(rows: Sequence[Rated], terms: Terms) -> Report:
+    """Return the report of ratings, controls among them."""
+    how = {"resamples": terms.resamples, "seed": terms.seed}
+    judges = _judges(rows, terms, rating_controls_right)
+    silent = _silent(judges)
+    apart = rating_differences(rows, terms.systems, **how)
+    real = [row for row in rows if row.control is None]
+    return Report(
+        mode="rating",
+        form=RATING_FORM,
+        task=terms.task,
+        aspects=dict(terms.aspects),
+        items=len({row.item for row in real}),
+        judges=judges,
+        figures=(),
+        ratings=rating_figures(rows, **how),
+        differences=tuple(
+            msgspec.structs.replace(one, claim=silent.get(one.judge, one.claim)) for one in apart
+        ),
+        suspicious=sum(row.suspicious for row in real),
+        ranking={},
+        resamples=terms.resamples,
+        seed=terms.seed,
+        warnings=_doubts(judges),
+    )
+
+
+def _judges(
+    rows: Sequence[AnyRow], terms: Terms, right_of: Callable[[Sequence[AnyRow]], Right]
+) -> tuple[JudgeFacts, ...]:
+    return tuple(
+        _facts([row for row in rows if row.judge == name], abilities, right_of)
+        for name, abilities in terms.judges.items()
+    )
+
+
+def _facts(
+    rows: Sequence[AnyRow],
+    abilities: Abilities,
+    right_of: Callable[[Sequence[AnyRow]], Right],
+) -> JudgeFacts:
+    right, count, by_kind = right_of(rows)
+    answered = [row for row in rows if row.outcome == "ok" and row.control is None]
+    return JudgeFacts(
+        name=rows[0].judge,
+        abilities=abilities,
+        answered_by=tuple(sorted({f"{row.model} {row.fingerprint}".strip() for row in answered})),
+        controls=Controls(right=right, asked=count, by_kind=by_kind),
+        unjudged=unjudged(rows),
+    )
+
+
+def _silent(judges: Sequence[JudgeFacts]) -> dict[str, str]:
+    """Return what stands in place of every claim of a judge that is not believed."""
+    return {
+        judge.name: (
+            f"nothing is claimed: {judge.name} answered {judge.controls.right} of"
+            f" {judge.controls.asked} controls rightly, which is below {BELIEVED:.0%}"
+        )
+        for judge in judges
+        if not judge.controls.believed
+    }
+
+
 def lines(report: Report) -> list[tuple[str, str]]:
-    """Return what a person reads: a line a figure, then the claims, then the judge itself."""
-    told: list[tuple[str, str]] = []
-    for figure in report.figures:
-        told.append((figure.aspect, _figure_line(figure)))
-    seen: set[str] = set()
-    for figure in report.figures:
-        if figure.claim not in seen:
-            told.append(("" if seen else "claim", figure.claim))
-            seen.add(figure.claim)
-    controls = report.controls
-    if controls.asked:
-        kinds = ", ".join(f"{kind} {count}" for kind, count in controls.by_kind.items())
-        told.append(("controls", f"{controls.right} of {controls.asked} right ({kinds})"))
-    if report.unjudged:
-        reasons = ", ".join(f"{count} {reason}" for reason, count in report.unjudged.items())
-        told.append(("unjudged", reasons))
+    """Return what a person reads: a line a figure, then the claims, then the judges themselves."""
+    told = [(figure.aspect, _figure_line(figure)) for figure in report.figures]
+    told += [(figure.aspect, _rating_line(figure)) for figure in report.ratings]
+    told += [(apart.aspect, _difference_line(apart)) for apart in report.differences]
+    claims = dict.fromkeys(report.claims)
+    told += [("" if number else "claim", claim) for number, claim in enumerate(claims)]
+    for judge in report.judges:
+        controls = judge.controls
+        if controls.asked:
+            kinds = ", ".join(f"{kind} {count}" for kind, count in controls.by_kind.items())
+            told.append(("controls", f"{controls.right} of {controls.asked} right ({kinds})"))
+        if judge.unjudged:
+            reasons = ", ".join(f"{count} {reason}" for reason, count in judge.unjudged.items())
+            told.append(("unjudged", reasons))
     return told
+
+
+def _rating_line(figure: RatingFigure) -> str:
+    if figure.mean is None:
+        return f"{figure.system}: nothing rated"
+    parts = [f"{figure.system}: {figure.mean:.2f}"]
+    if figure.interval is not None:
+        parts[0] += f" [{figure.interval[0]:.2f}, {figure.interval[1]:.2f}]"
+    parts.append(" ".join(f"{rating}:{count}" for rating, count in figure.ratings.items()))
+    return ", ".join(parts)
+
+
+def _difference_line(apart: RatingDifference) -> str:
+    if apart.difference is None or apart.interval is None:
+        return f"{apart.x} less {apart.y}: nothing rated in both"
+    low, high = apart.interval
+    told = f"{apart.x} less {apart.y}: {apart.difference:+.2f} [{low:+.2f}, {high:+.2f}]"
+    return told if apart.p_holm is None else f"{told}, p {apart.p_holm:.2g}"
 
 
 def _figure_line(figure: Figure) -> str:
@@ -153,19 +265,30 @@ def _ranking(found: Sequence[Figure]) -> dict[str, dict[str, float]]:
     }
 
 
-def _warnings(rows: Sequence[Judgment], found: Sequence[Figure], controls: Controls) -> list[str]:
+def _doubts(judges: Sequence[JudgeFacts]) -> tuple[str, ...]:
+    """Return what speaks against a judge itself."""
+    found: list[str] = []
+    for judge in judges:
+        controls, accuracy = judge.controls, judge.controls.accuracy
+        if accuracy is None:
+            found.append(f"no control was asked: what the judge {judge.name} is worth is not known")
+        elif accuracy < TRUSTED:
+            found.append(
+                f"{judge.name} answered {controls.right} of {controls.asked} controls rightly;"
+                f" below {TRUSTED:.0%} its preferences are in doubt, below {BELIEVED:.0%} none is"
+                " claimed"
+            )
+        if len(judge.answered_by) > 1:
+            found.append(
+                f"the server of {judge.name} answered under {len(judge.answered_by)} names or"
+                " fingerprints"
+            )
+    return tuple(found)
+
+
+def _leanings(found: Sequence[Figure]) -> tuple[str, ...]:
+    """Return where a judge chose by the slot, and where preferences go round in a circle."""
     warnings: list[str] = []
-    accuracy = controls.accuracy
-    if accuracy is None:
-        warnings.append("no control was asked: what this judge is worth is not known")
-    elif accuracy < TRUSTED:
-        warnings.append(
-            f"the judge answered {controls.right} of {controls.asked} controls rightly; below"
-            f" {TRUSTED:.0%} its preferences are in doubt, below {BELIEVED:.0%} none is claimed"
-        )
-    names = {(row.model, row.fingerprint) for row in rows if row.outcome == "ok"}
-    if len(names) > 1:
-        warnings.append(f"the server answered under {len(names)} names or fingerprints")
     for figure in found:
         slot = figure.first_slot
         sure = figure.units >= 10 and slot is not None
@@ -183,4 +306,4 @@ def _warnings(rows: Sequence[Judgment], found: Sequence[Figure], controls: Contr
             f"{aspect}: {a} is preferred to {b}, {b} to {c}, and {c} to {a}"
             for a, b, c in cycles(of_pairs)
         ]
-    return warnings
+    return tuple(warnings)

@@ -6,16 +6,18 @@ import asyncio
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, final
+from typing import Any, Literal, Protocol, final
 
 import msgspec
 
 from ketchup_cli.errors import JudgeError, OverBudget
-from ketchup_cli.judging.answers import Answer, Protocol
+from ketchup_cli.judging import menus
+from ketchup_cli.judging.answers import Answer
 from ketchup_cli.judging.calls import Call
 from ketchup_cli.judging.client import Ask, Judge, OutOfBudget, Said
-from ketchup_cli.judging.probe import Abilities, Settings, body_of, probe
-from ketchup_cli.judging.prompts import looks_like_a_verdict
+from ketchup_cli.judging.menus import VERDICTS, Menu
+from ketchup_cli.judging.probe import SPOKEN, TRIED, Abilities, Settings, body_of, probe
+from ketchup_cli.judging.prompts import Question, looks_like_a_verdict
 from ketchup_cli.judging.responses import request_key
 from ketchup_cli.judging.tally import Judgment
 
@@ -33,26 +35,47 @@ class Server:
 
     address: str
     settings: Settings
-    protocol: Literal["auto", "json_schema", "json_object", "text"]
+    protocol: Literal["auto"] | menus.Protocol
+    menu: Menu = VERDICTS
+    """Of the questions it is asked."""
+    name: str = ""
+    """Under which its answers stand in the result."""
+
+
+class Asked(Protocol):
+    """A question of any kind, on its way to a judge."""
+
+    @property
+    def question(self) -> Question:
+        """What is asked."""
+
+    @property
+    def repeat(self) -> int:
+        """Number of the same question asked again on purpose."""
+
+    @property
+    def marks(self) -> tuple[str | int, ...]:
+        """What tells it from every other call of a judgement."""
 
 
 async def abilities_of(judge: Judge, server: Server) -> Abilities:
     """Return what the server can do: found once, and kept beside the answers.
 
     Raises:
-        JudgeError: it gives no verdict in any form.
+        JudgeError: it gives no answer in any form, or no log-probabilities where those are asked for.
     """
-    if server.protocol != "auto":
+    if server.protocol in SPOKEN:
         return Abilities(protocol=server.protocol)
     fact = _fact(server)
     known = judge.kept.fact(fact)
     if known is not None:
         return msgspec.json.decode(known, type=Abilities)
 
-    async def send(body: Mapping[str, Any], protocol: Protocol) -> Answer:
-        return (await judge.ask(Ask(body=body, protocol=protocol))).answer
+    async def send(body: Mapping[str, Any], protocol: menus.Protocol) -> Answer:
+        return (await judge.ask(Ask(body=body, protocol=protocol, menu=server.menu))).answer
 
-    found = await probe(send, server.settings)
+    protocols = TRIED[server.menu] if server.protocol == "auto" else (server.protocol,)
+    found = await probe(send, server.settings, protocols=protocols, menu=server.menu)
     judge.kept.keep_fact(fact, msgspec.json.encode(found))
     return found
 
@@ -65,7 +88,22 @@ async def run(
     abilities: Abilities,
     told: Callable[[Said], None],
 ) -> tuple[Judgment, ...]:
-    """Return what every call came to, in the order of the calls.
+    """Return what every call about two texts came to, in the order of the calls."""
+    found = await ask_all(judge, server, calls, abilities=abilities, told=told)
+    return tuple(
+        judgment(call, said, judge=server.name) for call, said in zip(calls, found, strict=True)
+    )
+
+
+async def ask_all(
+    judge: Judge,
+    server: Server,
+    calls: Sequence[Asked],
+    *,
+    abilities: Abilities,
+    told: Callable[[Said], None],
+) -> tuple[Said, ...]:
+    """Return what was said to every call, in the order of the calls.
 
     At most `judge.means.pace.most` workers take one call after another. The first error stops them all; what
     was answered is kept.
@@ -74,14 +112,14 @@ async def run(
         OverBudget: the next request might cost more than is left.
         JudgeError: no request can succeed, or nobody answers.
     """
-    found: list[Judgment | None] = [None] * len(calls)
+    found: list[Said | None] = [None] * len(calls)
     waiting = iter(range(len(calls)))
 
     async def work() -> None:
         for number in waiting:
             call = calls[number]
             said = await judge.ask(request(call, server, abilities))
-            found[number] = _judgment(call, said)
+            found[number] = said
             told(said)
 
     try:
@@ -89,8 +127,8 @@ async def run(
             for _ in range(min(judge.means.pace.most, len(calls))):
                 group.create_task(work())
     except BaseExceptionGroup as several:
-        raise _one_of(several, judge, done=sum(row is not None for row in found)) from None
-    return tuple(row for row in found if row is not None)
+        raise _one_of(several, judge, done=sum(said is not None for said in found)) from None
+    return tuple(said for said in found if said is not None)
 
 
 def _one_of(several: BaseExceptionGroup, judge: Judge, *, done: int) -> BaseException:
@@ -106,7 +144,7 @@ def _one_of(several: BaseExceptionGroup, judge: Judge, *, done: int) -> BaseExce
     )
 
 
-def request(call: Call, server: Server, abilities: Abilities) -> Ask:
+def request(call: Asked, server: Server, abilities: Abilities) -> Ask:
     """Return what is sent for a call.
 
     Above temperature 0 every call has a seed of its own: from one seed a server draws the same
@@ -114,15 +152,15 @@ def request(call: Call, server: Server, abilities: Abilities) -> Ask:
     """
     settings = server.settings
     if settings.temperature > 0:
-        parts = (settings.seed, call.item, call.x, call.y, call.aspect, call.order, call.repeat)
+        parts = (settings.seed, *call.marks)
         drawn = hashlib.sha256("\x1f".join(map(str, parts)).encode()).digest()
         seed = int.from_bytes(drawn[:4], "big") & _LARGEST_SEED
         settings = msgspec.structs.replace(settings, seed=seed)
     body = body_of(call.question, settings, abilities)
-    return Ask(body=body, protocol=abilities.protocol, repeat=call.repeat)
+    return Ask(body=body, protocol=abilities.protocol, menu=call.question.menu, repeat=call.repeat)
 
 
-def kept_count(judge: Judge, server: Server, calls: Sequence[Call], abilities: Abilities) -> int:
+def kept_count(judge: Judge, server: Server, calls: Sequence[Asked], abilities: Abilities) -> int:
     """Return how many of the calls need not be asked."""
     asks = (request(call, server, abilities) for call in calls)
     keys = (request_key(server.address, ask.body, repeat=ask.repeat) for ask in asks)
@@ -131,23 +169,27 @@ def kept_count(judge: Judge, server: Server, calls: Sequence[Call], abilities: A
 
 def known_abilities(judge: Judge, server: Server) -> Abilities | None:
     """Return what the server can do where that is settled without asking it."""
-    if server.protocol != "auto":
+    if server.protocol in SPOKEN:
         return Abilities(protocol=server.protocol)
     known = judge.kept.fact(_fact(server))
     return None if known is None else msgspec.json.decode(known, type=Abilities)
 
 
 def _fact(server: Server) -> str:
-    return request_key(server.address, msgspec.to_builtins(server.settings), repeat=0)
+    asked = msgspec.to_builtins(server.settings)
+    if (server.protocol, server.menu) != ("auto", VERDICTS):
+        asked |= {"protocol": server.protocol, "menu": server.menu.key}
+    return request_key(server.address, asked, repeat=0)
 
 
-def _judgment(call: Call, said: Said) -> Judgment:
+def judgment(call: Call, said: Said, *, judge: str) -> Judgment:
+    """Return the row of a call about two texts."""
     answer = said.answer
-    slot = answer.verdict
+    slot: Any = answer.verdict
     verdict: Literal["x", "y", "tie"] | None = None
     if slot is not None:
         verdict = _UNSWAPPED.get((call.order, slot), "tie")
-    first, second = call.question.first, call.question.second
+    first, second = call.question.first, call.question.second or ""
     texts = (first, second) if call.order == "xy" else (second, first)
     usage = answer.usage
     return Judgment(
@@ -172,4 +214,7 @@ def _judgment(call: Call, said: Said) -> Judgment:
         usage_estimated=usage is None or usage.estimated,
         characters=(len(texts[0]), len(texts[1])),
         suspicious=any(looks_like_a_verdict(text) for text in texts),
+        judge=judge,
+        p=answer.p,
+        coverage=answer.coverage,
     )

@@ -1,7 +1,8 @@
 """From verdicts to figures: win rates with intervals, what the judge itself is worth, a ranking.
 
 A unit is an item, a pair of systems and an aspect (and a repeat), asked in both orders. Its value for x
-is the mean over its two answers of 1, 1/2 and 0 for x, tie and y. A unit with an answer missing
+is the mean over its two answers of 1, 1/2 and 0 for x, tie and y, or of what their probabilities make of
+that. A unit with an answer missing
 is unjudged: it is counted, and the bounds say what it could have changed.
 """
 
@@ -9,14 +10,15 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, final
+from typing import TYPE_CHECKING, Any, Literal, Protocol, final
 
 import msgspec
 
+from ketchup_cli.statistics.claims import ITEMS_ASKED
+from ketchup_cli.statistics.means import mean_interval
 from ketchup_cli.statistics.power import minimum_detectable
-from ketchup_cli.statistics.resampling import Summed, percentile_interval, resampled
 from ketchup_cli.statistics.significance import holm, sign_flip_p
 
 if TYPE_CHECKING:
@@ -24,8 +26,6 @@ if TYPE_CHECKING:
 
     Floats = NDArray[Any]
 
-ENOUGH_ITEMS = 30
-"""Fewer items give no call of a winner, whatever p is."""
 TRUSTED, BELIEVED = 0.9, 0.7
 """Shares of controls answered rightly below which a warning is given, and no ranking is."""
 _VALUE: Mapping[str, float] = {"x": 1.0, "tie": 0.5, "y": 0.0}
@@ -58,11 +58,17 @@ class Judgment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Of x and of y."""
     suspicious: bool
     """Whether one of the texts talks to a judge."""
+    judge: str = ""
+    p: dict[str, float] | None = None
+    """Probability of each slot and of a tie, where it was read from one token."""
+    coverage: float | None = None
+    """Probability of that token being a verdict at all."""
 
 
 class Figure(msgspec.Struct, frozen=True, kw_only=True):
-    """What one pair came to on one aspect."""
+    """What one pair came to on one aspect, by one judge."""
 
+    judge: str
     x: str
     y: str
     aspect: str
@@ -97,6 +103,8 @@ class Figure(msgspec.Struct, frozen=True, kw_only=True):
 class _Unit:
     item: str
     value: float
+    verdict: str
+    """By the cautious rule."""
     agree: bool
     gap: int
     """Characters of x less those of y."""
@@ -104,10 +112,10 @@ class _Unit:
 
 def figures(judgments: Sequence[Judgment], *, resamples: int, seed: int) -> tuple[Figure, ...]:
     """Return the figures of every pair and aspect, p corrected over all of them (Holm)."""
-    groups: dict[tuple[str, str, str], list[Judgment]] = defaultdict(list)
+    groups: dict[tuple[str, ...], list[Judgment]] = defaultdict(list)
     for row in judgments:
         if row.control is None:
-            groups[row.x, row.y, row.aspect].append(row)
+            groups[row.judge, row.x, row.y, row.aspect].append(row)
     found = [_figure(rows, resamples=resamples, seed=seed) for rows in groups.values()]
     tested = [figure for figure in found if figure.p is not None]
     corrected = dict(
@@ -127,11 +135,21 @@ def control_accuracy(judgments: Sequence[Judgment]) -> tuple[int, int, dict[str,
     return right.total(), asked.total(), {kind: f"{right[kind]}/{asked[kind]}" for kind in asked}
 
 
-def unjudged(judgments: Sequence[Judgment]) -> dict[str, int]:
+class Row(Protocol):
+    """A call of any kind that has come to something."""
+
+    @property
+    def outcome(self) -> str:
+        """What it came to."""
+
+    @property
+    def control(self) -> str | None:
+        """Which control it is, if it is one."""
+
+
+def unjudged(rows: Iterable[Row]) -> dict[str, int]:
     """Return how many calls could not be used, by reason; controls are not counted."""
-    return dict(
-        Counter(row.outcome for row in judgments if row.outcome != "ok" and row.control is None)
-    )
+    return dict(Counter(row.outcome for row in rows if row.outcome != "ok" and row.control is None))
 
 
 def _figure(rows: Sequence[Judgment], *, resamples: int, seed: int) -> Figure:
@@ -150,22 +168,23 @@ def _figure(rows: Sequence[Judgment], *, resamples: int, seed: int) -> Figure:
     rate = float(values_N.mean()) if units else None
     spread = float(values_N.std(ddof=1)) if len(values_N) > 1 else 0.0
     return Figure(
+        judge=rows[0].judge,
         x=rows[0].x,
         y=rows[0].y,
         aspect=rows[0].aspect,
         units=len(both),
         unjudged=missing,
-        wins=sum(unit.value == 1 for unit in units),
-        ties=sum(0 < unit.value < 1 for unit in units),
-        losses=sum(unit.value == 0 for unit in units),
+        wins=sum(unit.verdict == "x" for unit in units),
+        ties=sum(unit.verdict == "tie" for unit in units),
+        losses=sum(unit.verdict == "y" for unit in units),
         win_rate=rate,
-        interval=_interval(values_N, resamples=resamples, seed=seed),
+        interval=mean_interval(values_N, within=(0.0, 1.0), resamples=resamples, seed=seed),
         bounds=(total / len(both), (total + missing) / len(both)),
         p=sign_flip_p(values_N - 0.5, trials=resamples, seed=seed) if units else None,
         p_holm=None,
         consistency=sum(unit.agree for unit in units) / len(units) if units else None,
         first_slot=decisive.count("1") / len(decisive) if decisive else None,
-        length_adjusted=_at_equal_length(units) if len(values_N) >= ENOUGH_ITEMS else None,
+        length_adjusted=_at_equal_length(units) if len(values_N) >= ITEMS_ASKED else None,
         length_ratio=ratio,
         detectable=(
             min(1.0, 0.5 + minimum_detectable(spread / math.sqrt(len(values_N))))
@@ -184,10 +203,18 @@ def _unit(pair: Mapping[str, Judgment]) -> _Unit | None:
     row = next(iter(pair.values()))
     return _Unit(
         item=row.item,
-        value=sum(_VALUE[str(verdict)] for verdict in verdicts) / 2,
+        value=sum(map(_value, pair.values())) / 2,
+        verdict=str(verdicts[0]) if verdicts[0] == verdicts[1] else "tie",
         agree=verdicts[0] == verdicts[1],
         gap=row.characters[0] - row.characters[1],
     )
+
+
+def _value(row: Judgment) -> float:
+    """Return what an answer is worth to x: by its probabilities where they are known."""
+    if row.p is None:
+        return _VALUE[str(row.verdict)]
+    return row.p["1" if row.order == "xy" else "2"] + row.p["tie"] / 2
 
 
 def _by_item(units: Sequence[_Unit]) -> dict[str, list[float]]:
@@ -195,25 +222,6 @@ def _by_item(units: Sequence[_Unit]) -> dict[str, list[float]]:
     for unit in units:
         found[unit.item].append(unit.value)
     return found
-
-
-def _interval(values_N: Floats, *, resamples: int, seed: int) -> tuple[float, float] | None:
-    """Return the 95 % interval of a mean over items: bootstrap, or Student's t for few items."""
-    import numpy
-    from scipy.stats import t
-
-    count = len(values_N)
-    if count < 2:
-        return None
-    if count < ENOUGH_ITEMS:
-        half = float(t.ppf(0.975, count - 1) * values_N.std(ddof=1) / math.sqrt(count))
-        mean = float(values_N.mean())
-        return max(0.0, mean - half), min(1.0, mean + half)
-    statistics_N2 = numpy.stack([values_N, numpy.ones(count)], axis=1)
-    mean_of = Summed(
-        statistics_NK=statistics_N2, combine=lambda sums_BK: sums_BK[:, 0] / sums_BK[:, 1]
-    )
-    return percentile_interval(resampled([mean_of], resamples=resamples, seed=seed)[0])
 
 
 def _at_equal_length(units: Sequence[_Unit]) -> float | None:
@@ -251,7 +259,7 @@ def _claim(figure: Figure, p_holm: float | None) -> str:
     if figure.win_rate is None or p_holm is None or figure.interval is None:
         return f"nothing can be said about {figure.aspect}: {judged} of {figure.units} units judged"
     low, high = figure.interval
-    decided = p_holm < 0.05 and not low <= 0.5 <= high and judged >= ENOUGH_ITEMS
+    decided = p_holm < 0.05 and not low <= 0.5 <= high and judged >= ITEMS_ASKED
     if not decided:
         return f"no difference in {figure.aspect} can be claimed"
     if figure.bounds[0] <= 0.5 <= figure.bounds[1]:

@@ -36,10 +36,31 @@ class _Controls(msgspec.Struct, frozen=True):
     asked: int
 
 
-class _Document(msgspec.Struct, frozen=True):
-    model: str
-    figures: tuple[_Figure, ...]
+class _Judge(msgspec.Struct, frozen=True):
+    name: str
     controls: _Controls
+
+
+class _Rating(msgspec.Struct, frozen=True):
+    system: str
+    aspect: str
+    items: int
+    unjudged: int
+    ratings: dict[str, int]
+    mean: float | None = None
+    interval: tuple[float, float] | None = None
+    bounds: tuple[float, float] | None = None
+
+
+class _Difference(msgspec.Struct, frozen=True):
+    claim: str = ""
+
+
+class _Document(msgspec.Struct, frozen=True):
+    judges: tuple[_Judge, ...]
+    figures: tuple[_Figure, ...]
+    ratings: tuple[_Rating, ...] = ()
+    differences: tuple[_Difference, ...] = ()
     warnings: tuple[str, ...] = ()
 
 
@@ -55,8 +76,9 @@ def verdicts(sources: Sources) -> Section | None:
     return Section(
         anchor="verdicts",
         title="Verdicts",
-        lead="A language model was shown both texts in both orders. A win stands only where both orders"
-        " say so, which draws the bars to a tie; the rate counts every answer.",
+        lead="Of two texts a language model was shown both in both orders. A win stands only where both"
+        " orders say so, which draws the bars to a tie; the rate counts every answer. Ratings are of"
+        " one text alone, from 1 to 5.",
         blocks=tuple(
             block for place, source in enumerate(found) for block in _blocks(source, place)
         ),
@@ -65,18 +87,30 @@ def verdicts(sources: Sources) -> Section | None:
 
 def _blocks(source: Source, place: int) -> Iterator[Block]:
     document = _read(source)
-    controls = document.controls
+    claims = [figure.claim for figure in document.figures]
+    claims += [apart.claim for apart in document.differences]
     yield Words(
         paragraphs=(
-            f"Judge {document.model}: {controls.right} of {controls.asked} controls answered rightly.",
-            *dict.fromkeys(figure.claim for figure in document.figures if figure.claim),
+            *(
+                f"Judge {judge.name}: {judge.controls.right} of {judge.controls.asked} controls"
+                " answered rightly."
+                for judge in document.judges
+            ),
+            *filter(None, dict.fromkeys(claims)),
             *document.warnings,
         )
     )
+    if document.ratings:
+        yield _rated(document, source, place)
+    if document.figures:
+        yield _compared(document, source, place)
+
+
+def _compared(document: _Document, source: Source, place: int) -> Figures:
     rows = [(_label(figure), figure) for figure in document.figures]
     bars = [(label, (f.wins + 0.0, f.ties + 0.0, f.losses + 0.0)) for label, f in rows]
     told = "; ".join(f"{label}: {f.wins} won, {f.ties} tied, {f.losses} lost" for label, f in rows)
-    yield Figures(
+    return Figures(
         title=source.name,
         figures=(
             Figure(
@@ -87,6 +121,47 @@ def _blocks(source: Source, place: int) -> Iterator[Block]:
         ),
         caption="The dashed line is one half: neither is preferred.",
         table=_table(document),
+    )
+
+
+def _rated(document: _Document, source: Source, place: int) -> Figures:
+    """Return the mean ratings with their intervals, and a table of how often each was given."""
+    rows = [(f"{figure.aspect}: {figure.system}", figure) for figure in document.ratings]
+    lines = [
+        Line(
+            label=label,
+            number=number,
+            points=(Point(x=figure.mean, y=0.0, bounds=figure.interval),),
+        )
+        for number, (label, figure) in enumerate(rows)
+        if figure.mean is not None
+    ]
+    told = "; ".join(f"{line.label} {line.points[0].x:.2f}" for line in lines)
+    drawn = drawing.intervals(lines, Axes(x=""), key=f"rating-{place}", alt=f"Mean rating: {told}")
+    return Figures(
+        title=source.name,
+        figures=(Figure(title="mean rating, 1 to 5", drawing=drawn),) if lines else (),
+        caption="Intervals are 95 %, over examples.",
+        table=Table(
+            header=(
+                *("aspect", "system", "examples", "unjudged", "mean"),
+                *("if all unjudged were 1, 5", *document.ratings[0].ratings),
+            ),
+            rows=tuple(_rating_row(figure) for figure in document.ratings),
+            numeric=2,
+        ),
+    )
+
+
+def _rating_row(figure: _Rating) -> tuple[str, ...]:
+    bounds = "" if figure.bounds is None else ", ".join(f"{end:.2f}" for end in figure.bounds)
+    return (
+        *(figure.aspect, figure.system, str(figure.items), str(figure.unjudged)),
+        words.NOTHING
+        if figure.mean is None
+        else words.interval(figure.mean, figure.interval, digits=2),
+        bounds,
+        *map(str, figure.ratings.values()),
     )
 
 

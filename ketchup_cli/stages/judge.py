@@ -1,44 +1,52 @@
-"""Ask a language model which of two texts is better: both orders, an aspect at a time, with controls.
+"""Ask a language model which of two texts is better, or how good each is; with controls.
 
 Writes `judge.json`, the figures, and `judgments.jsonl`, a line for every call.
 """
 
 import asyncio
-from collections.abc import Mapping
-from decimal import Decimal
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, final
 
 import msgspec
 
-from ketchup_cli import corpora
-from ketchup_cli.errors import MismatchError, SpecError, Unjudged
+from ketchup_cli.errors import Unjudged
 from ketchup_cli.judging import calls as asking
 from ketchup_cli.judging.answers import Usage
 from ketchup_cli.judging.aspects import Task, choose_aspects, choose_task
-from ketchup_cli.judging.budget import Budget, Prices
+from ketchup_cli.judging.budget import Budget
 from ketchup_cli.judging.calls import Call, Form, Item
 from ketchup_cli.judging.client import Judge, Means, Said, read_key
-from ketchup_cli.judging.pacing import Pace
-from ketchup_cli.judging.probe import Abilities, Settings
+from ketchup_cli.judging.probe import Abilities
 from ketchup_cli.judging.prompts import messages
-from ketchup_cli.judging.report import lines, make_report
-from ketchup_cli.judging.responses import Responses, public_address
-from ketchup_cli.judging.retrying import Limits
-from ketchup_cli.judging.session import Server, abilities_of, kept_count, known_abilities
-from ketchup_cli.judging.session import run as ask_all
+from ketchup_cli.judging.rating import Rated, RatingCall, rated, rating_calls, rating_controls
+from ketchup_cli.judging.report import Report, Terms, lines, make_rating_report, make_report
+from ketchup_cli.judging.responses import Responses
+from ketchup_cli.judging.session import (
+    Asked,
+    abilities_of,
+    ask_all,
+    judgment,
+    kept_count,
+    known_abilities,
+)
 from ketchup_cli.judging.tally import Judgment
 from ketchup_cli.judging.wire import OpenAIWire, most_tokens
 from ketchup_cli.reporting import Reporter
-from ketchup_cli.scoring.items import join
 from ketchup_cli.specs import JudgeSpec
-from ketchup_cli.stages.comparison import ROLE
+from ketchup_cli.stages.judge_means import (
+    Endpoint,
+    budget_of,
+    endpoints_of,
+    limits_of,
+    pace_of,
+)
+from ketchup_cli.stages.judged_texts import items_of
 from ketchup_cli.statistics.power import minimum_detectable, win_rate_variance
-from ketchup_cli.store import manifest
 from ketchup_cli.store.build import Build
 from ketchup_cli.store.find import Input
 
-GENERATIONS_FILE = "generations.jsonl"
 RESPONSES_FILE = "judge/responses.sqlite"
 EXPECTED_TIES = 0.35
 """Share of ties the plan's power is computed for."""
@@ -53,20 +61,17 @@ def plan(spec: JudgeSpec, inputs: Mapping[str, Input]) -> tuple[tuple[str, str],
         SpecError: no judge is named, or an aspect nobody defines.
         MismatchError: texts of another split.
     """
-    server = _server(spec)
-    items, asked = _questions(spec, inputs)
-    pairs = len(asking.pairs(spec.systems))
-    controls = sum(call.control is not None for call in asked)
-    shown = (
-        f"{' against '.join(spec.systems)}, {len(items):,} items x {len(spec.aspects)} aspects x 2"
-        f" orders" + (f" x {pairs} pairs" if pairs > 1 else "")
-    )
-    return (
-        ("judge", f"{spec.model} at {server.address}, answers as {spec.protocol}"),
-        ("plan", f"{shown}, and {controls} controls = {len(asked):,} calls"),
-        ("cost", _cost_line(spec, server, asked)),
-        ("power", _power_line(len(items))),
-    )
+    endpoints = endpoints_of(spec)
+    asked = _questions(spec, inputs)
+    judges = ", ".join(f"{one.server.settings.model} at {one.server.address}" for one in endpoints)
+    lines = [
+        ("judge", f"{judges}, answers as {spec.protocol}"),
+        ("plan", _plan_line(spec, asked)),
+        ("cost", _cost_line(spec, endpoints, asked)),
+    ]
+    if spec.mode == "pairwise":
+        lines.append(("power", _power_line(len(asked.items))))
+    return tuple(lines)
 
 
 def run(
@@ -80,142 +85,74 @@ def run(
         JudgeRefused, JudgeUnreachable, OverBudget: the same command goes on later.
         Unjudged: more calls than allowed came to nothing.
     """
-    _, asked = _questions(spec, inputs)
-    abilities, judgments, judge = asyncio.run(_ask(spec, asked, build.id, reporter))
-    _check_judged(spec, judgments)
-    task = _task(spec)
-    report = make_report(
-        judgments,
-        abilities=abilities,
-        model=spec.model,
-        asked={"task": task.line, "aspects": choose_aspects(task, spec.aspects)},
-        resamples=spec.resamples,
-        seed=spec.seed,
-    )
+    asked = _questions(spec, inputs)
+    found = asyncio.run(_ask_judges(spec, asked, build.id, reporter))
+    _check_judged(spec, found.rows)
+    report = _report(spec, found)
     build.write_json("judge.json", msgspec.to_builtins(report))
-    build.write_rows("judgments.jsonl", judgments)
+    build.write_rows("judgments.jsonl", found.rows)
     for label, text in lines(report):
         reporter.note(label, text)
     for warning in report.warnings:
         reporter.note("warning", warning)
-    budget = judge.means.budget
-    first = report.figures[0]
     return {
-        "note": first.claim,
-        "judge": spec.model,
-        "figures": msgspec.to_builtins(report.figures),
-        "controls": msgspec.to_builtins(report.controls),
-        "unjudged": report.unjudged,
+        "note": _note(report),
+        "judges": [judge.name for judge in report.judges],
+        "figures": msgspec.to_builtins((*report.figures, *report.ratings, *report.differences)),
+        "controls": {judge.name: msgspec.to_builtins(judge.controls) for judge in report.judges},
+        "unjudged": {judge.name: judge.unjudged for judge in report.judges},
         "tokens": {
-            "prompt": sum(row.prompt_tokens for row in judgments),
-            "completion": sum(row.completion_tokens for row in judgments),
+            "prompt": sum(row.prompt_tokens for row in found.rows),
+            "completion": sum(row.completion_tokens for row in found.rows),
         },
-        "spent": str(budget.spent),
-        "retries": judge.retries,
+        "spent": str(found.budget.spent),
+        "retries": found.retries,
         "warnings": list(report.warnings),
     }
 
 
-async def _ask(
-    spec: JudgeSpec, asked: tuple[Call, ...], job: str, reporter: Reporter
-) -> tuple[Abilities, tuple[Judgment, ...], Judge]:
-    """Ask every question that is not answered yet."""
-    server = _server(spec)
-    wire = None if spec.cache_only else OpenAIWire(spec.base_url, key=read_key(spec.api_key_file))
-    with Responses(Path(spec.responses), read_only=spec.cache_only) as kept:
-        budget = _budget(spec)
-        budget.spent = kept.spent(job)
-        means = Means(
-            pace=_pace(spec), budget=budget, limits=_limits(spec), job=job, refresh=spec.refresh
-        )
-        judge = Judge(wire, kept, means, address=server.address)
-        try:
-            abilities = await abilities_of(judge, server)
-            reporter.note("answers", _abilities_line(abilities))
-            done = kept_count(judge, server, asked, abilities)
-            lost = 0
-            with reporter.progress("judging", total=len(asked), unit="calls", done=done) as bar:
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Questions:
+    """What is asked of every judge, controls last."""
 
-                def told(said: Said) -> None:
-                    nonlocal lost
-                    lost += said.answer.outcome != "ok"
-                    if not said.cached:
-                        used = said.answer.usage
-                        bar.advance(tokens=0 if used is None else used.prompt + used.completion)
-                        bar.status(_status(judge, lost))
+    items: tuple[Item, ...]
+    calls: tuple[Call | RatingCall, ...]
 
-                judgments = await ask_all(judge, server, asked, abilities=abilities, told=told)
-        finally:
-            if wire is not None:
-                await wire.close()
-        if kept.damaged:
-            reporter.note("warning", f"{kept.damaged} kept answers were damaged and asked again")
-    return abilities, judgments, judge
+    @property
+    def controls(self) -> int:
+        return sum(call.control is not None for call in self.calls)
 
 
-def _questions(
-    spec: JudgeSpec, inputs: Mapping[str, Input]
-) -> tuple[tuple[Item, ...], tuple[Call, ...]]:
-    """Return the items that are judged, and every question on them, controls last."""
-    items = asking.chosen(_items(spec, inputs), spec.examples, seed=spec.seed)
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Found:
+    """What all judges said."""
+
+    rows: tuple[Judgment | Rated, ...]
+    abilities: Mapping[str, Abilities]
+    budget: Budget
+    retries: int
+
+
+def _questions(spec: JudgeSpec, inputs: Mapping[str, Input]) -> _Questions:
+    items = asking.chosen(items_of(spec, inputs), spec.examples, seed=spec.seed)
     task = _task(spec)
     form = Form(
         task=task.line,
-        aspects=choose_aspects(task, spec.aspects),
+        aspects=choose_aspects(task, spec.aspects, alone=spec.mode == "rating"),
         characters=spec.max_characters,
         with_reference=spec.with_reference,
         repeats=spec.repeats,
     )
+    drawn = {"count": spec.controls, "seed": spec.seed}
+    if spec.mode == "rating":
+        rated_calls = rating_calls(items, spec.systems, form)
+        spoilt = rating_controls(items, spec.systems, form, **drawn)
+        return _Questions(items=items, calls=(*rated_calls, *spoilt))
     real = asking.calls(items, spec.systems, form)
-    controls = asking.controls(items, spec.systems, form, count=spec.controls, seed=spec.seed)
-    return items, (*real, *controls)
-
-
-def _items(spec: JudgeSpec, inputs: Mapping[str, Input]) -> tuple[Item, ...]:
-    """Return the examples every system has answered."""
-    if len(spec.systems) < 2:
-        raise SpecError(
-            f"{len(spec.systems)} systems are named, and a judgement takes two",
-            hint="ketchup judge kl-student ketchup-student",
-        )
-    roles = [ROLE.format(system=number, run=1) for number in range(1, len(spec.systems) + 1)]
-    if [role for role in roles if role not in inputs] or len(inputs) != len(roles) + 1:
-        raise SpecError(
-            f"the systems {', '.join(spec.systems)} are not those of the inputs: one run of each",
-            hint="name one run of each system: ketchup judge kl-s0 k4-s0",
-        )
-    first = {_answered(spec, inputs[role]) for role in roles}
-    if len(first) > 1:
-        raise MismatchError(
-            "the systems answered other numbers of examples",
-            hint="generate the same examples with every system",
-        )
-    examples = corpora.read_split(inputs["corpus"].path, spec.split)[: first.pop() or None]
-    texts = {
-        name: join(
-            examples, corpora.read_generations(inputs[role].path / GENERATIONS_FILE)
-        ).hypotheses
-        for name, role in zip(spec.systems, roles, strict=True)
-    }
-    return tuple(
-        Item(
-            id=example.id,
-            source=example.prompt,
-            reference=example.references[0] if example.references else "",
-            texts={name: texts[name][index] for name in spec.systems},
-        )
-        for index, example in enumerate(examples)
-    )
-
-
-def _answered(spec: JudgeSpec, texts: Input) -> int:
-    recipe = manifest.read(texts.path).spec
-    if recipe.get("split") != spec.split:
-        raise MismatchError(
-            f"generations `{texts.label}` answer split `{recipe.get('split')}`, not `{spec.split}`",
-            hint=f"--split {recipe.get('split')}",
-        )
-    return int(recipe.get("examples") or 0)
+    controls = asking.controls(items, spec.systems, form, **drawn)
+    return _Questions(items=items, calls=(*real, *controls))
 
 
 def _task(spec: JudgeSpec) -> Task:
@@ -224,62 +161,96 @@ def _task(spec: JudgeSpec) -> Task:
     return choose_task("", line=spec.own_task.line, aspects=spec.own_task.aspects)
 
 
-def _server(spec: JudgeSpec) -> Server:
-    for field in ("base_url", "model"):
-        if not getattr(spec, field):
-            raise SpecError(
-                f"no judge is named: `{field}` is empty",
-                hint='[judge] base_url = "http://127.0.0.1:8080/v1", model = "NAME" in ketchup.toml',
+async def _ask_judges(spec: JudgeSpec, asked: _Questions, job: str, reporter: Reporter) -> _Found:
+    """Ask every judge every question that it has not answered yet, one judge after another."""
+    budget = budget_of(spec)
+    rows: list[Any] = []
+    abilities: dict[str, Abilities] = {}
+    retries = 0
+    with Responses(Path(spec.responses), read_only=spec.cache_only) as kept:
+        budget.spent = kept.spent(job)
+        for endpoint in endpoints_of(spec):
+            means = Means(
+                pace=pace_of(spec),
+                budget=budget,
+                limits=limits_of(spec),
+                job=job,
+                refresh=spec.refresh,
             )
-    return Server(
-        address=public_address(spec.base_url),
-        settings=Settings(
-            model=spec.model,
-            max_tokens=spec.max_tokens,
-            temperature=spec.temperature,
-            seed=spec.seed,
-        ),
-        protocol=spec.protocol,
+            judge = Judge(None, kept, means, address=endpoint.server.address)
+            known, said = await _ask_one(judge, endpoint, asked, spec=spec, reporter=reporter)
+            name = endpoint.server.name
+            abilities[name] = known
+            retries += judge.retries
+            rows += [_row(call, one, name) for call, one in zip(asked.calls, said, strict=True)]
+        if kept.damaged:
+            reporter.note("warning", f"{kept.damaged} kept answers were damaged and asked again")
+    return _Found(rows=tuple(rows), abilities=abilities, budget=budget, retries=retries)
+
+
+async def _ask_one(
+    judge: Judge,
+    endpoint: Endpoint,
+    asked: _Questions,
+    *,
+    spec: JudgeSpec,
+    reporter: Reporter,
+) -> tuple[Abilities, tuple[Said, ...]]:
+    server, calls = endpoint.server, asked.calls
+    if not spec.cache_only:
+        judge.wire = OpenAIWire(endpoint.base_url, key=read_key(endpoint.key_file))
+    try:
+        abilities = await abilities_of(judge, server)
+        reporter.note("answers", _abilities_line(abilities))
+        done = kept_count(judge, server, calls, abilities)
+        lost = 0
+        with reporter.progress("judging", total=len(calls), unit="calls", done=done) as bar:
+
+            def told(said: Said) -> None:
+                nonlocal lost
+                lost += said.answer.outcome != "ok"
+                if not said.cached:
+                    used = said.answer.usage
+                    bar.advance(tokens=0 if used is None else used.prompt + used.completion)
+                    bar.status(_status(judge, lost))
+
+            return abilities, await ask_all(judge, server, calls, abilities=abilities, told=told)
+    finally:
+        if isinstance(judge.wire, OpenAIWire):
+            await judge.wire.close()
+
+
+def _row(call: Call | RatingCall, said: Said, judge: str) -> Judgment | Rated:
+    if isinstance(call, RatingCall):
+        return rated(call, said, judge=judge)
+    return judgment(call, said, judge=judge)
+
+
+def _report(spec: JudgeSpec, found: _Found) -> Report:
+    task = _task(spec)
+    terms = Terms(
+        judges=found.abilities,
+        task=task.line,
+        aspects=choose_aspects(task, spec.aspects, alone=spec.mode == "rating"),
+        systems=spec.systems,
+        resamples=spec.resamples,
+        seed=spec.seed,
     )
+    pairs = [row for row in found.rows if isinstance(row, Judgment)]
+    ratings = [row for row in found.rows if isinstance(row, Rated)]
+    return make_rating_report(ratings, terms) if ratings else make_report(pairs, terms)
 
 
-def _budget(spec: JudgeSpec) -> Budget:
-    prices = Prices(
-        prompt=_decimal(spec.price_prompt),
-        cached=_decimal(spec.price_cached) if spec.price_cached else None,
-        completion=_decimal(spec.price_completion),
-    )
-    if spec.budget and not prices.known:
-        raise SpecError(
-            f"a budget of {spec.budget:g} means nothing without prices",
-            hint="--set price_prompt=0.15 --set price_completion=0.60, per million tokens",
-        )
-    return Budget(prices, _decimal(spec.budget) if spec.budget else None)
+def _note(report: Report) -> str:
+    """Return the line that stands beside the artifact's name."""
+    if report.claims:
+        return report.claims[0]
+    rating = report.ratings[0]
+    return f"{rating.system} {rating.mean:.2f} in {rating.aspect}" if rating.mean else ""
 
 
-def _decimal(number: float) -> Decimal:
-    return Decimal(repr(number))
-
-
-def _pace(spec: JudgeSpec) -> Pace:
-    return Pace(
-        most=spec.concurrency,
-        requests_per_minute=spec.requests_per_minute,
-        tokens_per_minute=spec.tokens_per_minute,
-    )
-
-
-def _limits(spec: JudgeSpec) -> Limits:
-    return Limits(
-        attempt_s=spec.timeout_s,
-        request_s=spec.request_s,
-        attempts=spec.attempts,
-        max_wait_s=spec.max_wait_s,
-    )
-
-
-def _check_judged(spec: JudgeSpec, judgments: tuple[Judgment, ...]) -> None:
-    real = [row for row in judgments if row.control is None]
+def _check_judged(spec: JudgeSpec, rows: Sequence[Judgment | Rated]) -> None:
+    real = [row for row in rows if row.control is None]
     lost = [row for row in real if row.outcome != "ok"]
     if len(lost) > spec.max_unjudged * len(real):
         example = lost[0]
@@ -290,26 +261,27 @@ def _check_judged(spec: JudgeSpec, judgments: tuple[Judgment, ...]) -> None:
         )
 
 
-def _cost_line(spec: JudgeSpec, server: Server, asked: tuple[Call, ...]) -> str:
+def _plan_line(spec: JudgeSpec, asked: _Questions) -> str:
+    pairs = len(asking.pairs(spec.systems))
+    parts = [f"{len(asked.items):,} items", f"{len(spec.aspects)} aspects"]
+    if spec.mode == "rating":
+        shown = f"{' and '.join(spec.systems)} rated from 1 to 5"
+        parts += [f"{len(spec.systems)} systems"] if len(spec.systems) > 1 else []
+    else:
+        shown = " against ".join(spec.systems)
+        parts += ["2 orders", *([f"{pairs} pairs"] if pairs > 1 else [])]
+    parts += [f"{spec.repeats} times"] if spec.repeats > 1 else []
+    return (
+        f"{shown}, {' x '.join(parts)}, and {asked.controls} controls = {len(asked.calls):,} calls"
+    )
+
+
+def _cost_line(spec: JudgeSpec, endpoints: Sequence[Endpoint], asked: _Questions) -> str:
     """Return calls that are kept, and a bound of tokens and cost of the others."""
-    budget = _budget(spec)
-    path = Path(spec.responses)
-    open_calls, told = list(asked), "none kept"
-    if path.is_file():
-        with Responses(path, read_only=True) as kept:
-            judge = Judge(
-                None,
-                kept,
-                Means(pace=_pace(spec), budget=budget, limits=_limits(spec)),
-                address=server.address,
-            )
-            abilities = known_abilities(judge, server)
-            if abilities is not None and not spec.refresh:
-                count = kept_count(judge, server, asked, abilities)
-                told = f"{count:,} kept"
-                open_calls = open_calls[count:]
+    budget = budget_of(spec)
+    open_calls, told = _open(spec, endpoints, asked)
     prompt = sum(_most_tokens(call) for call in open_calls)
-    room = spec.max_tokens * len(open_calls)
+    room = (1 if spec.protocol == "logprob" else spec.max_tokens) * len(open_calls)
     parts = [told, f"at most {prompt:,} tokens in and {room:,} out"]
     if budget.prices.known:
         most = budget.prices.cost(Usage(prompt=prompt, completion=room))
@@ -320,7 +292,30 @@ def _cost_line(spec: JudgeSpec, server: Server, asked: tuple[Call, ...]) -> str:
     return ", ".join(parts)
 
 
-def _most_tokens(call: Call) -> int:
+def _open(
+    spec: JudgeSpec, endpoints: Sequence[Endpoint], asked: _Questions
+) -> tuple[list[Asked], str]:
+    """Return the calls that are still to be asked, and how many need not be."""
+    path = Path(spec.responses)
+    everything: list[Asked] = [call for _ in endpoints for call in asked.calls]
+    if spec.refresh or not path.is_file():
+        return everything, "none kept"
+    open_calls: list[Asked] = []
+    with Responses(path, read_only=True) as kept:
+        means = Means(pace=pace_of(spec), budget=budget_of(spec), limits=limits_of(spec))
+        for endpoint in endpoints:
+            judge = Judge(None, kept, means, address=endpoint.server.address)
+            abilities = known_abilities(judge, endpoint.server)
+            done = (
+                0
+                if abilities is None
+                else kept_count(judge, endpoint.server, asked.calls, abilities)
+            )
+            open_calls += asked.calls[done:]
+    return open_calls, f"{len(everything) - len(open_calls):,} kept"
+
+
+def _most_tokens(call: Asked) -> int:
     return most_tokens(message["content"] for message in messages(call.question, protocol="text"))
 
 

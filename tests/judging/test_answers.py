@@ -2,7 +2,8 @@ import msgspec
 import pytest
 from fault_server import completion, verdict
 
-from ketchup_cli.judging.answers import Protocol, Usage, read_answer
+from ketchup_cli.judging.answers import Usage, read_answer
+from ketchup_cli.judging.menus import RATINGS, Protocol
 
 
 def read(content: str | None, protocol: Protocol = "text", **changes: object):
@@ -55,3 +56,27 @@ def test_a_lone_surrogate_cannot_break_what_is_written() -> None:
     answer = read_answer(body, content_type="application/json", protocol="text")
 
     assert (answer.outcome, answer.reason.encode("utf-8")) == ("ok", b"? odd")
+
+
+RATED = {
+    "number": ('{"reason": "fine", "rating": 4}', "json_schema", "4", "ok"),
+    "off-the-scale": ('{"reason": "fine", "rating": 6}', "json_schema", None, "off_menu"),
+    "half": ('{"reason": "fine", "rating": 4.5}', "json_schema", None, "off_menu"),
+    "a-text": ('{"reason": "fine", "rating": "4"}', "json_schema", None, "off_menu"),
+    "a-truth": ('{"reason": "fine", "rating": true}', "json_schema", None, "off_menu"),
+    "a-verdict": ('{"reason": "fine", "verdict": "1"}', "json_schema", None, "invalid_json"),
+    "last-line": ("Fine.\nRATING: 2", "text", "2", "ok"),
+    "two-digits": ("Fine.\nRATING: 12", "text", None, "off_menu"),
+    "out-of-ten": ("Fine.\nRATING: 4/5", "text", None, "off_menu"),
+}
+
+
+@pytest.mark.parametrize(("content", "protocol", "choice", "outcome"), RATED.values(), ids=RATED)
+def test_a_rating_is_a_whole_number_of_the_scale_and_nothing_else(
+    content: str, protocol: Protocol, choice: str | None, outcome: str
+) -> None:
+    body = msgspec.json.encode(completion(content))
+
+    answer = read_answer(body, content_type="application/json", protocol=protocol, menu=RATINGS)
+
+    assert (answer.verdict, answer.outcome) == (choice, outcome)

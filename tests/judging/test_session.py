@@ -7,42 +7,22 @@ from pathlib import Path
 
 import fault_server as fs
 import pytest
+from judged import FORM, SYSTEMS, items
 
 from ketchup_cli.errors import JudgeError, JudgeRefused, OverBudget
 from ketchup_cli.judging.budget import Budget, Prices
-from ketchup_cli.judging.calls import Call, Form, Item, calls, chosen, controls, pairs
+from ketchup_cli.judging.calls import Call, Item, calls, chosen, controls, pairs
 from ketchup_cli.judging.client import Judge, Means
 from ketchup_cli.judging.pacing import Pace
 from ketchup_cli.judging.probe import Abilities, Settings
-from ketchup_cli.judging.report import Report, make_report
+from ketchup_cli.judging.report import Report, Terms, make_report
 from ketchup_cli.judging.responses import Responses
 from ketchup_cli.judging.retrying import Limits
 from ketchup_cli.judging.session import Server, abilities_of, request, run
 from ketchup_cli.judging.tally import Judgment
 from ketchup_cli.judging.wire import OpenAIWire
 
-FORM = Form(
-    task="Summarise.", aspects={"quality": "Better?", "coherence": "Order?"}, characters=400
-)
 QUICK = Limits(attempt_s=5.0, first_wait_s=0.01, longest_wait_s=0.02)
-SYSTEMS = ("good", "bad")
-
-
-def items(count: int) -> tuple[Item, ...]:
-    return tuple(
-        Item(
-            id=f"{number:03d}",
-            source=f"text {number} on a bridge that was closed and opens again",
-            reference=f"bridge {number} opens again",
-            texts={
-                "good": f"the bridge number {number} opens again on Monday for all",
-                "bad": f"number {number} again bridge bridge the the on on",
-            },
-        )
-        for number in range(count)
-    )
-
-
 Taste = Callable[[str, str], str]
 
 
@@ -93,7 +73,7 @@ def ask(
                     where = address or "http://judge/v1"
                     judge = Judge(wire if wired else None, kept, means, address=where)
                     settings = Settings(model="m", max_tokens=64, temperature=0.0, seed=0)
-                    to = Server(address=where, settings=settings, protocol="auto")
+                    to = Server(address=where, settings=settings, protocol="auto", name="m")
                     abilities = await abilities_of(judge, to)
                     rows = await run(judge, to, asked, abilities=abilities, told=lambda _: None)
             return rows, abilities, server
@@ -102,14 +82,15 @@ def ask(
 
 
 def report(rows: Sequence[Judgment], abilities: Abilities) -> Report:
-    return make_report(
-        rows,
-        abilities=abilities,
-        model="m",
-        asked={"task": FORM.task, "aspects": FORM.aspects},
+    terms = Terms(
+        judges={"m": abilities},
+        task=FORM.task,
+        aspects=FORM.aspects,
+        systems=SYSTEMS,
         resamples=1000,
         seed=0,
     )
+    return make_report(rows, terms)
 
 
 def questions(count: int = 40, controlled: int = 20) -> tuple[Call, ...]:
@@ -185,7 +166,7 @@ def test_a_judge_with_an_eye_for_it_prefers_the_better_system(tmp_path: Path) ->
     assert [figure.claim for figure in found.figures] == [
         f"this judge prefers good to bad in {aspect}" for aspect in FORM.aspects
     ]
-    kinds = found.controls.by_kind
+    kinds = found.judges[0].controls.by_kind
     assert (kinds["identical"], kinds["shuffled"], kinds["injected"]) == ("4/4", "4/4", "4/4")
 
 
@@ -202,7 +183,7 @@ def test_a_biased_judge_is_caught_by_its_controls(tmp_path: Path, taste: Taste) 
 
     found = report(rows, abilities)
 
-    assert (found.controls.accuracy or 0) < 0.7
+    assert (found.judges[0].controls.accuracy or 0) < 0.7
     assert {figure.claim.partition(":")[0] for figure in found.figures} == {"nothing is claimed"}
     assert found.ranking == {}
 

@@ -108,6 +108,16 @@ def test_swapping_the_systems_mirrors_every_number() -> None:
     assert here.p == there.p
 
 
+def test_probabilities_count_for_what_they_are_and_the_likeliest_verdict_for_the_bars() -> None:
+    p = {"1": 0.6, "2": 0.3, "tie": 0.1}
+    rows = [judgment(0, "xy", "x", p=p), judgment(0, "yx", "y", p=p)]
+
+    found = figures(rows, resamples=1000, seed=0)[0]
+
+    assert found.win_rate == pytest.approx((0.65 + 0.35) / 2)
+    assert (found.wins, found.ties, found.losses) == (0, 1, 0)
+
+
 def test_length_is_taken_out_where_it_decides_everything() -> None:
     draw = random.Random(1)
     rows: list[Judgment] = []

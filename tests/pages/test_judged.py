@@ -27,9 +27,8 @@ FIGURE = {
     "claim": "one is preferred",
 }
 DOCUMENT = {
-    "model": "a judge",
+    "judges": [{"name": "a judge", "controls": {"right": 19, "asked": 20, "by_kind": {}}}],
     "figures": [FIGURE],
-    "controls": {"right": 19, "asked": 20, "by_kind": {}},
     "warnings": ["few items"],
 }
 
@@ -58,6 +57,28 @@ def test_verdicts_stand_with_their_rate_their_bounds_and_the_controls(store):
         "win rate of the first",
     ]
     assert not any("<b>two" in figure.drawing for figure in drawn.figures)
+
+
+def test_ratings_stand_with_their_mean_their_bounds_and_their_counts(store):
+    rating = {
+        "system": "<i>one",
+        "aspect": "quality",
+        "items": 10,
+        "unjudged": 1,
+        "mean": 3.5,
+        "interval": [3.1, 3.9],
+        "bounds": [3.2, 3.7],
+        "ratings": {"1": 0, "2": 1, "3": 4, "4": 3, "5": 1},
+    }
+    told = DOCUMENT | {"figures": [], "ratings": [rating], "differences": [{"claim": "above"}]}
+    reports.publish(store, "verdicts", {"judge.json": told}, name="r", spec={"mode": "rating"})
+
+    said, drawn = verdicts(gather(store, ["r"])).blocks
+    row = [cell.replace("\u00a0", " ") for cell in drawn.table.rows[0]]
+
+    assert said.paragraphs[1:] == ("above", "few items")
+    assert row[2:] == ["10", "1", "3.50 [3.10, 3.90]", "3.20, 3.70", "0", "1", "4", "3", "1"]
+    assert "<i>one" not in drawn.figures[0].drawing
 
 
 def test_verdicts_that_were_changed_are_not_shown(store):

@@ -46,8 +46,8 @@ def test_the_better_system_is_preferred_and_every_call_is_a_row(tmp_path: Path) 
     found = json.loads((made.path / "judge.json").read_text())
     assert found["figures"][0]["claim"] == "this judge prefers good to bad in quality"
     assert made.manifest.summary["note"] == found["figures"][0]["claim"]
-    assert len(rows(made)) == 60 * 2 + found["controls"]["asked"]
-    assert found["controls"]["asked"] == 20
+    assert len(rows(made)) == 60 * 2 + found["judges"][0]["controls"]["asked"]
+    assert found["judges"][0]["controls"]["asked"] == 20
 
 
 def test_how_hard_one_tries_is_no_part_of_what_is_made(tmp_path: Path) -> None:
@@ -107,7 +107,7 @@ def test_too_many_unjudged_publish_nothing_unless_allowed(tmp_path: Path) -> Non
 
     assert caught.value.exit_code == 5
     assert "10 of 10 calls came to nothing" in caught.value.message
-    assert made.manifest.summary["unjudged"] == {"invalid_json": 10}
+    assert made.manifest.summary["unjudged"] == {"fake": {"invalid_json": 10}}
 
 
 class Watching(SilentReporter):
@@ -173,6 +173,31 @@ def test_the_plan_counts_calls_and_touches_nothing(tmp_path: Path) -> None:
     assert "of a budget of 5.0" in before["cost"]
     assert after["cost"].startswith("140 kept, at most 0 tokens in and 0 out")
     assert "finds a win rate of" in before["power"]
+
+
+async def rates_by_length(with_: fs.Conversation) -> None:
+    shown = with_.body["messages"][1]["content"]
+    text = shown.split("<<CANDIDATE ")[1].split(">>\n")[1].split("\n<<END")[0]
+    told = json.dumps({"reason": "long", "rating": min(5, len(text.split()))})
+    await with_.send(fs.completion(told))
+
+
+def test_ratings_of_one_system_are_published_with_their_mean(tmp_path: Path) -> None:
+    inputs = make_inputs(tmp_path, comparing.written(0.1))
+    with serving([rates_by_length]) as server:
+        asked = spec(server.address, tmp_path, mode="rating", systems=("good",), examples=8)
+        made = judged(tmp_path, inputs, asked)
+        plan = dict(judge.plan(asked, inputs))
+
+    found = json.loads((made.path / "judge.json").read_text())
+    lines = (made.path / "judgments.jsonl").read_bytes().splitlines()
+    asked_of = [json.loads(line) for line in lines]
+    own = [row["value"] for row in asked_of if row["control"] is None]
+    assert found["ratings"][0]["mean"] == pytest.approx(sum(own) / 8)
+    assert found["figures"] == found["differences"] == []
+    assert len(asked_of) == 8 + found["judges"][0]["controls"]["asked"]
+    assert "good rated from 1 to 5, 8 items x 1 aspects, and" in plan["plan"]
+    assert found["judges"][0]["abilities"]["refused"].keys() == {"logprob"}
 
 
 WRONG = {

@@ -86,7 +86,7 @@ def test_llama_gives_verdicts_in_the_form_of_the_schema(
     made, _ = by_llama
     found = rows(made)
 
-    assert report(made)["abilities"]["protocol"] == "json_schema"
+    assert report(made)["judges"][0]["abilities"]["protocol"] == "json_schema"
     assert len(found) == ITEMS * 2 + CONTROLS
     assert sum(row.outcome == "ok" for row in found) >= 0.9 * len(found)
     assert {row.model for row in found} == {"random"}
@@ -110,7 +110,7 @@ def test_a_judge_that_knows_nothing_fails_its_controls_and_ranks_nobody(
     by_llama: tuple[Artifact, SilentReporter],
 ) -> None:
     made, reporter = by_llama
-    controls = report(made)["controls"]
+    controls = report(made)["judges"][0]["controls"]
     told = " ".join(f"{label} {text}" for label, text in reporter.notes)
 
     assert controls["asked"] == CONTROLS
@@ -125,7 +125,7 @@ def test_transformers_ignores_the_schema_and_is_asked_for_text(
     by_transformers: tuple[Artifact, SilentReporter],
 ) -> None:
     made, reporter = by_transformers
-    abilities = report(made)["abilities"]
+    abilities = report(made)["judges"][0]["abilities"]
 
     assert abilities["protocol"] == "text"
     assert {name: why.split()[0] for name, why in abilities["refused"].items()} == {

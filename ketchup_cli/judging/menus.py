@@ -1,0 +1,81 @@
+"""What a judge may answer, and the words in which it is asked to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal, final
+
+Protocol = Literal["json_schema", "json_object", "text", "logprob"]
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Menu:
+    """The choices of one kind of question.
+
+    Invariant: `tokens` are as many as `choices`, and no two are alike but for capitals.
+    """
+
+    key: str
+    """Field of the object, and word of the last line, that holds the choice."""
+    choices: tuple[str, ...]
+    tokens: tuple[str, ...]
+    """What stands for each choice where the probabilities of one token are read."""
+    as_number: bool
+    """Whether the choice is a number in an object."""
+    ask_token: str
+    """How one token is asked for."""
+
+    @property
+    def schema(self) -> dict[str, Any]:
+        """What an object looks like; the reason comes first, to be thought of before the choice."""
+        choice: dict[str, Any] = {"type": "string", "enum": list(self.choices)}
+        if self.as_number:
+            choice = {"type": "integer", "enum": [int(word) for word in self.choices]}
+        return {
+            "type": "object",
+            "properties": {"reason": {"type": "string"}, self.key: choice},
+            "required": ["reason", self.key],
+            "additionalProperties": False,
+        }
+
+    def asked(self, protocol: Protocol) -> str:
+        """Return the sentences that ask for an answer of this form."""
+        if protocol == "logprob":
+            return self.ask_token
+        shown = [word if self.as_number else f'"{word}"' for word in self.choices]
+        if protocol != "text":
+            # the middle of a scale: who copies an example shall not rate low
+            example = shown[len(shown) // 2] if self.as_number else shown[0]
+            return (
+                'Answer with one JSON object and nothing else: {"reason": "at most 60 words",'
+                f' "{self.key}": {example}}} where the {self.key} is {_either(shown)}.'
+            )
+        lines = [f"{self.key.upper()}: {word}" for word in self.choices]
+        return (
+            "Give your reason in at most 60 words. Then write, as the last line, exactly one of"
+            f" {_either(lines)}"
+        )
+
+
+def _either(words: list[str]) -> str:
+    return f"{', '.join(words[:-1])} or {words[-1]}"
+
+
+VERDICTS = Menu(
+    key="verdict",
+    choices=("1", "2", "tie"),
+    tokens=("A", "B", "C"),
+    as_number=False,
+    ask_token=(
+        "Answer with one letter and nothing else: A if candidate 1 is better, B if candidate 2 is"
+        " better, C if neither is."
+    ),
+)
+RATINGS = Menu(
+    key="rating",
+    choices=("1", "2", "3", "4", "5"),
+    tokens=("1", "2", "3", "4", "5"),
+    as_number=True,
+    ask_token="Answer with one digit from 1 to 5 and nothing else.",
+)

@@ -1,0 +1,163 @@
+"""Ratings: one text at a time, from 1 to 5; its questions, its controls and its rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import final
+
+import msgspec
+
+from ketchup_cli.judging.calls import (
+    CONTROLS,
+    Control,
+    Form,
+    Item,
+    find_control,
+    in_control_order,
+)
+from ketchup_cli.judging.client import Said
+from ketchup_cli.judging.prompts import Question, cap, looks_like_a_verdict
+
+LEAST, MOST = 1, 5
+SPOILT: tuple[Control, ...] = tuple(kind for kind in CONTROLS if kind != "identical")
+"""Controls of a rating: each must be rated below the system's own text for the same item."""
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RatingCall:
+    """One question about one text."""
+
+    item: str
+    aspect: str
+    system: str
+    repeat: int
+    question: Question
+    control: Control | None = None
+
+    @property
+    def marks(self) -> tuple[str | int, ...]:
+        """What tells it from every other call."""
+        return (self.item, self.system, self.control or "", self.aspect, self.repeat)
+
+
+class Rated(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One call and what it came to: a line of `judgments.jsonl`."""
+
+    key: str
+    item: str
+    aspect: str
+    system: str
+    repeat: int
+    judge: str
+    outcome: str
+    rating: int | None
+    """The one that was answered, or the likeliest."""
+    value: float | None
+    """What counts: the mean over the probabilities where they are known, else the rating."""
+    p: dict[str, float] | None
+    coverage: float | None
+    reason: str
+    detail: str
+    control: str | None
+    model: str
+    fingerprint: str
+    prompt_tokens: int
+    completion_tokens: int
+    usage_estimated: bool
+    characters: int
+    suspicious: bool
+
+
+def rating_calls(
+    items: Sequence[Item], systems: Sequence[str], form: Form
+) -> tuple[RatingCall, ...]:
+    """Return all questions of a rating, without its controls."""
+    return tuple(
+        RatingCall(
+            item=item.id,
+            aspect=aspect,
+            system=system,
+            repeat=repeat,
+            question=_question(item, item.texts[system], aspect=aspect, form=form),
+        )
+        for item in items
+        for system in systems
+        for aspect in form.aspects
+        for repeat in range(form.repeats)
+    )
+
+
+def rating_controls(
+    items: Sequence[Item], systems: Sequence[str], form: Form, *, count: int, seed: int
+) -> tuple[RatingCall, ...]:
+    """Return spoilt texts, kinds in turn, each of an item whose own text is rated as well."""
+    aspect = next(iter(form.aspects))
+    ranked = in_control_order(items, seed=seed)
+    found: list[RatingCall] = []
+    for number in range(count):
+        kind = SPOILT[number % len(SPOILT)]
+        system = systems[(number // len(SPOILT)) % len(systems)]
+        made = find_control(kind, ranked, number, system=system)
+        if made is None:
+            continue
+        item, _, bad = made
+        question = _question(item, bad, aspect=aspect, form=form)
+        found.append(
+            RatingCall(
+                item=item.id,
+                aspect=aspect,
+                system=system,
+                repeat=0,
+                question=question,
+                control=kind,
+            )
+        )
+    return tuple(found)
+
+
+def _question(item: Item, text: str, *, aspect: str, form: Form) -> Question:
+    (shown,) = cap((text,), characters=form.characters)
+    return Question(
+        task=form.task,
+        aspect=aspect,
+        definition=form.aspects[aspect],
+        source=item.source,
+        first=shown,
+        second=None,
+        reference=item.reference if form.with_reference else None,
+    )
+
+
+def rated(call: RatingCall, said: Said, *, judge: str) -> Rated:
+    """Return the row of a call about one text."""
+    answer = said.answer
+    rating = None if answer.verdict is None else int(answer.verdict)
+    value = None if rating is None else float(rating)
+    if value is not None and answer.p is not None:
+        value = sum(int(choice) * share for choice, share in answer.p.items())
+    usage = answer.usage
+    return Rated(
+        key=said.key,
+        item=call.item,
+        aspect=call.aspect,
+        system=call.system,
+        repeat=call.repeat,
+        judge=judge,
+        outcome=answer.outcome,
+        rating=rating,
+        value=value,
+        p=answer.p,
+        coverage=answer.coverage,
+        reason=answer.reason,
+        detail=answer.detail,
+        control=call.control,
+        model=answer.model,
+        fingerprint=answer.fingerprint,
+        prompt_tokens=0 if usage is None else usage.prompt,
+        completion_tokens=0 if usage is None else usage.completion,
+        usage_estimated=usage is None or usage.estimated,
+        characters=len(call.question.first),
+        suspicious=looks_like_a_verdict(call.question.first),
+    )
