@@ -37,6 +37,8 @@ class JudgeSpec(Spec, frozen=True, kw_only=True):
     """pairwise asks which of two texts is better, rating how good one is, from 1 to 5."""
     systems: tuple[str, ...] = ()
     """Names of the systems; every two are compared, the first of two is x."""
+    against: str = ""
+    """Opponent of every system, in place of the other systems: a name, or `reference`."""
     split: str = "test"
     """Split whose texts are judged."""
     aspects: Annotated[tuple[str, ...], Meta(min_length=1)] = (

@@ -1,10 +1,11 @@
-"""`ketchup judge`: the command, and the question before texts leave this machine."""
+"""`ketchup judge`: the command, and the question before texts leave this machine or much is asked."""
 
+import importlib
 import ipaddress
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Any
 from urllib.parse import urlsplit
 
 import typer
@@ -18,61 +19,28 @@ from ketchup_cli.spec import Table, read_toml
 
 NEXT = "ketchup show {name}"
 RESPONSES = Path("judge", "responses.sqlite")
-
-AspectsOption = Annotated[
-    str | None,
-    typer.Option("--aspects", metavar="A,B,C", help="What is judged, one question each."),
-]
-AspectsFileOption = Annotated[
-    Path | None,
-    typer.Option("--aspects-file", metavar="FILE", help="A task of your own: line, [aspects]."),
-]
-ModeOption = Annotated[
-    str | None,
-    typer.Option("--mode", metavar="NAME", help="pairwise, or rating: each text alone, 1 to 5."),
-]
-ProtocolOption = Annotated[
-    str | None,
-    typer.Option("--protocol", metavar="NAME", help="Form of an answer; logprob reads one token."),
-]
-BaseUrlOption = Annotated[
-    str | None, typer.Option("--base-url", metavar="URL", help="Server; usually ends in /v1.")
-]
-JudgeModelOption = Annotated[
-    str | None, typer.Option("--model", metavar="NAME", help="The judge, as its server calls it.")
-]
-BudgetOption = Annotated[
-    float | None,
-    typer.Option("--budget", metavar="N", min=0, help="Most that may be spent; never exceeded."),
-]
-KeyFileOption = Annotated[
-    Path | None,
-    typer.Option("--api-key-file", metavar="FILE", help="Key; else KETCHUP_API_KEY is read."),
-]
-CacheOnlyOption = Annotated[
-    bool, typer.Option("--cache-only", help="Ask nobody: answer from what is kept.")
-]
-RefreshOption = Annotated[bool, typer.Option("--refresh", help="Ask again what is kept.")]
-YesOption = Annotated[
-    bool, typer.Option("--yes", help="Send the texts to another machine without asking.")
-]
+REFERENCE, TEACHER = "reference", "teacher"
+"""Opponents that are no name: what people wrote, and the text of who plays that role."""
+MANY_CALLS, MUCH = 1000, 5
+"""Calls, and cost in the unit of the prices, above which somebody is asked first."""
 
 
 def judge(
     systems: o.JudgedSystemsArgument = None,
-    mode: ModeOption = None,
-    aspects: AspectsOption = None,
-    aspects_file: AspectsFileOption = None,
-    base_url: BaseUrlOption = None,
-    model: JudgeModelOption = None,
-    protocol: ProtocolOption = None,
+    against: o.AgainstOption = None,
+    mode: o.JudgeModeOption = None,
+    aspects: o.AspectsOption = None,
+    aspects_file: o.AspectsFileOption = None,
+    base_url: o.BaseUrlOption = None,
+    model: o.JudgeModelOption = None,
+    protocol: o.JudgeProtocolOption = None,
     corpus: o.CorpusOption = None,
     split: o.ComparedSplitOption = None,
-    budget: BudgetOption = None,
-    api_key_file: KeyFileOption = None,
-    cache_only: CacheOnlyOption = False,
-    refresh: RefreshOption = False,
-    yes: YesOption = False,
+    budget: o.BudgetOption = None,
+    api_key_file: o.KeyFileOption = None,
+    cache_only: o.CacheOnlyOption = False,
+    refresh: o.RefreshOption = False,
+    yes: o.YesOption = False,
     config: o.ConfigOption = None,
     sets: o.SetOption = None,
     store: o.StoreOption = None,
@@ -86,7 +54,6 @@ def judge(
     answered is kept: the same command goes on, and asks nothing twice.
     """
     from ketchup_cli.cli.execute import execute
-    from ketchup_cli.cli.systems import parse_systems
 
     common = o.common(config, sets, store, name, dry_run, json)
     flags: Table = {
@@ -102,34 +69,50 @@ def judge(
         "cache_only": cache_only or None,
         "refresh": refresh or None,
     }
-    # one system can be rated; how many the mode takes is the stage's to say
-    parsed = parse_systems(_typed(systems, common), seeds=None, least=1)
-    if any(len(system.runs) > 1 for system in parsed):
-        raise SpecError("a judge reads one run of each system", hint="ketchup judge kl-s0 k4-s0")
+    parsed = _typed(systems, common)
+    opponent = _opponent(against, common)
+    flags["against"] = opponent.name if opponent else None
+    written = (opponent,) if opponent and opponent.runs else ()
     request = Request(
         stage="judge",
         common=common,
         roles={"corpus": corpus},
         flags=tuple(_layers(parsed, common, flags)),
-        systems=parsed,
+        systems=(*parsed, *written),
         next=NEXT,
     )
     _ask_before_sending(request, yes=yes)
     execute(request)
 
 
-def _typed(systems: Sequence[str] | None, common: Common) -> Sequence[str]:
+def _typed(systems: Sequence[str] | None, common: Common) -> tuple[System, ...]:
     """Return the systems of the command line, or else those of the project file."""
-    if systems:
-        return systems
+    from ketchup_cli.cli.systems import parse_systems
+
     project = load_project(common.config, store=common.store)
-    named = project.tables.get("judge", {}).get("systems", ())
+    named = systems or project.tables.get("judge", {}).get("systems", ())
     if not named:
         raise SpecError(
             "no systems are named",
             hint='ketchup judge ONE OTHER, or [judge] systems = ["ONE", "OTHER"] in ketchup.toml',
         )
-    return list(named)
+    # one system can be rated; how many the mode takes is the stage's to say
+    parsed = parse_systems(list(named), seeds=None, least=1)
+    if any(len(system.runs) > 1 for system in parsed):
+        raise SpecError("a judge reads one run of each system", hint="ketchup judge kl-s0 k4-s0")
+    return parsed
+
+
+def _opponent(typed: str | None, common: Common) -> System | None:
+    """Return whom every system is held against; what people wrote has no runs."""
+    project = load_project(common.config, store=common.store)
+    named = typed or project.tables.get("judge", {}).get("against")
+    if not named:
+        return None
+    if named == REFERENCE:
+        return System(name=REFERENCE, runs=())
+    text = project.names.get(TEACHER, named) if named == TEACHER else named
+    return System(name=Path(named).name, runs=(text,))
 
 
 def _layers(systems: Sequence[System], common: Common, flags: Table) -> Iterator[Layer]:
@@ -145,26 +128,49 @@ def _layers(systems: Sequence[System], common: Common, flags: Table) -> Iterator
 
 
 def _ask_before_sending(request: Request, *, yes: bool) -> None:
-    """Ask whether texts may leave this machine, where they would.
+    """Ask before texts leave this machine, and before many calls or much cost without a budget.
 
     Raises:
         SpecError: nobody is there to be asked, or the answer is no.
     """
-    from ketchup_cli.cli.execute import prepare
+    from ketchup_cli.cli.execute import prepare, stage_at_work
     from ketchup_cli.store import find
 
     job = prepare(request)
-    base_url = str(job.settings.table["base_url"])
-    host = urlsplit(base_url).hostname or ""
-    quiet = yes or request.common.dry_run or job.settings.table["cache_only"] or not host
-    if quiet or is_this_machine(host) or find.lookup(job.store, job.stage.kind, job.id):
+    if yes or request.common.dry_run or job.settings.table["cache_only"]:
         return
-    texts = " and ".join(item.input.label for item in job.resolution.inputs)
-    told = f"the texts of {texts} would be sent to {host}"
+    if find.lookup(job.store, job.stage.kind, job.id):
+        return
+    with stage_at_work(offline=True):
+        module = importlib.import_module(job.stage.module)
+        expense = module.estimate(job.settings.spec, job.inputs)
+    labels = " and ".join(item.input.label for item in job.resolution.inputs)
+    told = list(_reasons(expense, _hosts(job.settings.table), labels))
+    if not told:
+        return
+    message = ", and ".join(told)
     if not sys.stdin.isatty():
-        raise SpecError(told, hint="--yes, if they may be; --dry-run shows the plan")
-    if not typer.confirm(f"{told}. Send them?", err=True):
-        raise SpecError(f"nothing was sent to {host}", hint="--dry-run shows the plan")
+        raise SpecError(message, hint="--yes, if that may be; --dry-run shows the plan")
+    if not typer.confirm(f"{message}. Go on?", err=True):
+        raise SpecError("nothing was sent", hint="--dry-run shows the plan")
+
+
+def _hosts(settings: Table) -> list[str]:
+    """Return the machines that would be asked, other than this one."""
+    hosts = [urlsplit(str(settings["base_url"])).hostname or ""]
+    return [host for host in dict.fromkeys(hosts) if host and not is_this_machine(host)]
+
+
+def _reasons(expense: Any, hosts: Sequence[str], labels: str) -> Iterator[str]:
+    """Yield what somebody should agree to first."""
+    if hosts and expense.calls:
+        yield f"the texts of {labels} would be sent to {' and '.join(hosts)}"
+    if expense.limit is not None:
+        return
+    if expense.calls > MANY_CALLS:
+        yield f"{expense.calls:,} calls would be made"
+    if expense.cost is not None and expense.cost[1] > MUCH:
+        yield f"it may cost up to {expense.cost[1]:.2f} without a budget"
 
 
 def is_this_machine(host: str) -> bool:

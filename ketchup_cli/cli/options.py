@@ -95,7 +95,7 @@ JudgedSystemsArgument = Annotated[
     list[str] | None,
     typer.Argument(
         metavar="[SYSTEM...]",
-        help="Models or their generations, two or more; else [judge] systems in ketchup.toml.",
+        help="Models or their generations; else [judge] systems in ketchup.toml.",
     ),
 ]
 ComparedSplitOption = Annotated[
@@ -153,6 +153,51 @@ TrackOption = Annotated[
 PresetOption = Annotated[
     str | None,
     typer.Option("--preset", metavar="NAME", help="Settings of the objective: default, paper, …"),
+]
+AgainstOption = Annotated[
+    str | None,
+    typer.Option(
+        "--against",
+        metavar="NAME",
+        help="Opponent of every system: another, `teacher` for its text, or `reference`.",
+    ),
+]
+AspectsOption = Annotated[
+    str | None,
+    typer.Option("--aspects", metavar="A,B,C", help="What is judged, one question each."),
+]
+AspectsFileOption = Annotated[
+    Path | None,
+    typer.Option("--aspects-file", metavar="FILE", help="A task of your own: line, [aspects]."),
+]
+JudgeModeOption = Annotated[
+    str | None,
+    typer.Option("--mode", metavar="NAME", help="pairwise, or rating: each text alone, 1 to 5."),
+]
+JudgeProtocolOption = Annotated[
+    str | None,
+    typer.Option("--protocol", metavar="NAME", help="Form of an answer; logprob reads one token."),
+]
+BaseUrlOption = Annotated[
+    str | None, typer.Option("--base-url", metavar="URL", help="Server; usually ends in /v1.")
+]
+JudgeModelOption = Annotated[
+    str | None, typer.Option("--model", metavar="NAME", help="The judge, as its server calls it.")
+]
+BudgetOption = Annotated[
+    float | None,
+    typer.Option("--budget", metavar="N", min=0, help="Most that may be spent; never exceeded."),
+]
+KeyFileOption = Annotated[
+    Path | None,
+    typer.Option("--api-key-file", metavar="FILE", help="Key; else KETCHUP_API_KEY is read."),
+]
+CacheOnlyOption = Annotated[
+    bool, typer.Option("--cache-only", help="Ask nobody: answer from what is kept.")
+]
+RefreshOption = Annotated[bool, typer.Option("--refresh", help="Ask again what is kept.")]
+YesOption = Annotated[
+    bool, typer.Option("--yes", help="Send the texts to another machine without asking.")
 ]
 
 ConfigOption = Annotated[

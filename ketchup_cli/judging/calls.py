@@ -69,12 +69,16 @@ class Form:
     repeats: int = 1
 
 
-def pairs(systems: Sequence[str]) -> tuple[tuple[str, str], ...]:
-    """Return every two systems once, in the order they were named."""
+def pairs(systems: Sequence[str], *, against: str = "") -> tuple[tuple[str, str], ...]:
+    """Return every system with its opponent, or every two systems once, in the order named."""
+    if against:
+        return tuple((system, against) for system in systems)
     return tuple(itertools.combinations(systems, 2))
 
 
-def calls(items: Sequence[Item], systems: Sequence[str], form: Form) -> tuple[Call, ...]:
+def calls(
+    items: Sequence[Item], systems: Sequence[str], form: Form, *, against: str = ""
+) -> tuple[Call, ...]:
     """Return all questions of a judgement, without its controls.
 
     Aspects of a pair stand beside each other: they share all but their last lines, which a server
@@ -83,7 +87,7 @@ def calls(items: Sequence[Item], systems: Sequence[str], form: Form) -> tuple[Ca
     return tuple(
         _call(item, (x, y), order=order, aspect=aspect, repeat=repeat, form=form)
         for item in items
-        for x, y in pairs(systems)
+        for x, y in pairs(systems, against=against)
         for order in ("xy", "yx")
         for aspect in form.aspects
         for repeat in range(form.repeats)

@@ -18,7 +18,7 @@ from ketchup_cli.judging.client import Ask, Judge, OutOfBudget, Said
 from ketchup_cli.judging.menus import VERDICTS, Menu
 from ketchup_cli.judging.probe import SPOKEN, TRIED, Abilities, Settings, body_of, probe
 from ketchup_cli.judging.prompts import Question, looks_like_a_verdict
-from ketchup_cli.judging.responses import request_key
+from ketchup_cli.judging.responses import Kept, request_key
 from ketchup_cli.judging.tally import Judgment
 
 _UNSWAPPED: Mapping[tuple[str, str], Literal["x", "y"]] = {
@@ -160,11 +160,13 @@ def request(call: Asked, server: Server, abilities: Abilities) -> Ask:
     return Ask(body=body, protocol=abilities.protocol, menu=call.question.menu, repeat=call.repeat)
 
 
-def kept_count(judge: Judge, server: Server, calls: Sequence[Asked], abilities: Abilities) -> int:
-    """Return how many of the calls need not be asked."""
+def kept_answers(
+    judge: Judge, server: Server, calls: Sequence[Asked], abilities: Abilities
+) -> tuple[Kept | None, ...]:
+    """Return what is kept of every call; None where it has to be asked."""
     asks = (request(call, server, abilities) for call in calls)
     keys = (request_key(server.address, ask.body, repeat=ask.repeat) for ask in asks)
-    return sum(judge.kept.get(key) is not None for key in keys)
+    return tuple(judge.kept.get(key) for key in keys)
 
 
 def known_abilities(judge: Judge, server: Server) -> Abilities | None:

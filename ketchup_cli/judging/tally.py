@@ -18,7 +18,7 @@ import msgspec
 
 from ketchup_cli.statistics.claims import ITEMS_ASKED
 from ketchup_cli.statistics.means import mean_interval
-from ketchup_cli.statistics.power import minimum_detectable
+from ketchup_cli.statistics.power import ALPHA, minimum_detectable
 from ketchup_cli.statistics.significance import holm, sign_flip_p
 
 if TYPE_CHECKING:
@@ -94,7 +94,8 @@ class Figure(msgspec.Struct, frozen=True, kw_only=True):
     length_ratio: float
     """Characters of x by those of y."""
     detectable: float | None
-    """Smallest win rate above 50 % that this many units find with 80 % power."""
+    """Smallest win rate above 50 % that this many units find with 80 % power, at the level the first
+    of all tests has after Holm's correction."""
     claim: str
 
 
@@ -116,7 +117,9 @@ def figures(judgments: Sequence[Judgment], *, resamples: int, seed: int) -> tupl
     for row in judgments:
         if row.control is None:
             groups[row.judge, row.x, row.y, row.aspect].append(row)
-    found = [_figure(rows, resamples=resamples, seed=seed) for rows in groups.values()]
+    found = [
+        _figure(rows, tests=len(groups), resamples=resamples, seed=seed) for rows in groups.values()
+    ]
     tested = [figure for figure in found if figure.p is not None]
     corrected = dict(
         zip(map(id, tested), holm([figure.p or 0.0 for figure in tested]), strict=True)
@@ -152,7 +155,7 @@ def unjudged(rows: Iterable[Row]) -> dict[str, int]:
     return dict(Counter(row.outcome for row in rows if row.outcome != "ok" and row.control is None))
 
 
-def _figure(rows: Sequence[Judgment], *, resamples: int, seed: int) -> Figure:
+def _figure(rows: Sequence[Judgment], *, tests: int, resamples: int, seed: int) -> Figure:
     import numpy
 
     both: dict[tuple[str, int], dict[str, Judgment]] = defaultdict(dict)
@@ -166,7 +169,7 @@ def _figure(rows: Sequence[Judgment], *, resamples: int, seed: int) -> Figure:
     ratio = sum(row.characters[0] for row in rows) / max(1, sum(row.characters[1] for row in rows))
     values_N = numpy.asarray([numpy.mean(values) for values in by_item.values()])
     rate = float(values_N.mean()) if units else None
-    spread = float(values_N.std(ddof=1)) if len(values_N) > 1 else 0.0
+    error = float(values_N.std(ddof=1)) / math.sqrt(len(values_N)) if len(values_N) > 1 else 0.0
     return Figure(
         judge=rows[0].judge,
         x=rows[0].x,
@@ -187,7 +190,7 @@ def _figure(rows: Sequence[Judgment], *, resamples: int, seed: int) -> Figure:
         length_adjusted=_at_equal_length(units) if len(values_N) >= ITEMS_ASKED else None,
         length_ratio=ratio,
         detectable=(
-            min(1.0, 0.5 + minimum_detectable(spread / math.sqrt(len(values_N))))
+            min(1.0, 0.5 + minimum_detectable(error, alpha=ALPHA / tests))
             if len(values_N) > 1
             else None
         ),

@@ -13,28 +13,26 @@ import msgspec
 
 from ketchup_cli.errors import Unjudged
 from ketchup_cli.judging import calls as asking
-from ketchup_cli.judging.answers import Usage
 from ketchup_cli.judging.aspects import Task, choose_aspects, choose_task
 from ketchup_cli.judging.budget import Budget
 from ketchup_cli.judging.calls import Call, Form, Item
 from ketchup_cli.judging.client import Judge, Means, Said, read_key
 from ketchup_cli.judging.probe import Abilities
-from ketchup_cli.judging.prompts import messages
 from ketchup_cli.judging.rating import Rated, RatingCall, rated, rating_calls, rating_controls
 from ketchup_cli.judging.report import Report, Terms, lines, make_rating_report, make_report
 from ketchup_cli.judging.responses import Responses
-from ketchup_cli.judging.session import (
-    Asked,
-    abilities_of,
-    ask_all,
-    judgment,
-    kept_count,
-    known_abilities,
-)
+from ketchup_cli.judging.session import abilities_of, ask_all, judgment, kept_answers
 from ketchup_cli.judging.tally import Judgment
-from ketchup_cli.judging.wire import OpenAIWire, most_tokens
+from ketchup_cli.judging.wire import OpenAIWire
 from ketchup_cli.reporting import Reporter
 from ketchup_cli.specs import JudgeSpec
+from ketchup_cli.stages.judge_expense import (
+    Expense,
+    cost_line,
+    expense,
+    power_line,
+    time_line,
+)
 from ketchup_cli.stages.judge_means import (
     Endpoint,
     budget_of,
@@ -43,13 +41,10 @@ from ketchup_cli.stages.judge_means import (
     pace_of,
 )
 from ketchup_cli.stages.judged_texts import items_of
-from ketchup_cli.statistics.power import minimum_detectable, win_rate_variance
 from ketchup_cli.store.build import Build
 from ketchup_cli.store.find import Input
 
 RESPONSES_FILE = "judge/responses.sqlite"
-EXPECTED_TIES = 0.35
-"""Share of ties the plan's power is computed for."""
 
 
 def plan(spec: JudgeSpec, inputs: Mapping[str, Input]) -> tuple[tuple[str, str], ...]:
@@ -63,15 +58,28 @@ def plan(spec: JudgeSpec, inputs: Mapping[str, Input]) -> tuple[tuple[str, str],
     """
     endpoints = endpoints_of(spec)
     asked = _questions(spec, inputs)
+    found = expense(spec, asked.calls)
     judges = ", ".join(f"{one.server.settings.model} at {one.server.address}" for one in endpoints)
     lines = [
         ("judge", f"{judges}, answers as {spec.protocol}"),
         ("plan", _plan_line(spec, asked)),
-        ("cost", _cost_line(spec, endpoints, asked)),
+        ("cost", cost_line(found)),
+        ("time", time_line(found)),
     ]
-    if spec.mode == "pairwise":
-        lines.append(("power", _power_line(len(asked.items))))
+    pairs = len(asking.pairs(spec.systems, against=spec.against))
+    if pairs:
+        lines.append(("power", power_line(spec, items=len(asked.items), pairs=pairs)))
     return tuple(lines)
+
+
+def estimate(spec: JudgeSpec, inputs: Mapping[str, Input]) -> Expense:
+    """Return what the judgement would take; opens no socket.
+
+    Raises:
+        SpecError: no judge is named, or an aspect nobody defines.
+        MismatchError: texts of another split.
+    """
+    return expense(spec, _questions(spec, inputs).calls)
 
 
 def run(
@@ -150,7 +158,7 @@ def _questions(spec: JudgeSpec, inputs: Mapping[str, Input]) -> _Questions:
         rated_calls = rating_calls(items, spec.systems, form)
         spoilt = rating_controls(items, spec.systems, form, **drawn)
         return _Questions(items=items, calls=(*rated_calls, *spoilt))
-    real = asking.calls(items, spec.systems, form)
+    real = asking.calls(items, spec.systems, form, against=spec.against)
     controls = asking.controls(items, spec.systems, form, **drawn)
     return _Questions(items=items, calls=(*real, *controls))
 
@@ -202,7 +210,8 @@ async def _ask_one(
     try:
         abilities = await abilities_of(judge, server)
         reporter.note("answers", _abilities_line(abilities))
-        done = kept_count(judge, server, calls, abilities)
+        known = kept_answers(judge, server, calls, abilities)
+        done = 0 if spec.refresh else sum(one is not None for one in known)
         lost = 0
         with reporter.progress("judging", total=len(calls), unit="calls", done=done) as bar:
 
@@ -262,67 +271,20 @@ def _check_judged(spec: JudgeSpec, rows: Sequence[Judgment | Rated]) -> None:
 
 
 def _plan_line(spec: JudgeSpec, asked: _Questions) -> str:
-    pairs = len(asking.pairs(spec.systems))
+    pairs = len(asking.pairs(spec.systems, against=spec.against))
     parts = [f"{len(asked.items):,} items", f"{len(spec.aspects)} aspects"]
     if spec.mode == "rating":
         shown = f"{' and '.join(spec.systems)} rated from 1 to 5"
         parts += [f"{len(spec.systems)} systems"] if len(spec.systems) > 1 else []
     else:
         shown = " against ".join(spec.systems)
+        if spec.against:
+            shown = f"{' and '.join(spec.systems)} against {spec.against}"
         parts += ["2 orders", *([f"{pairs} pairs"] if pairs > 1 else [])]
     parts += [f"{spec.repeats} times"] if spec.repeats > 1 else []
     return (
         f"{shown}, {' x '.join(parts)}, and {asked.controls} controls = {len(asked.calls):,} calls"
     )
-
-
-def _cost_line(spec: JudgeSpec, endpoints: Sequence[Endpoint], asked: _Questions) -> str:
-    """Return calls that are kept, and a bound of tokens and cost of the others."""
-    budget = budget_of(spec)
-    open_calls, told = _open(spec, endpoints, asked)
-    prompt = sum(_most_tokens(call) for call in open_calls)
-    room = (1 if spec.protocol == "logprob" else spec.max_tokens) * len(open_calls)
-    parts = [told, f"at most {prompt:,} tokens in and {room:,} out"]
-    if budget.prices.known:
-        most = budget.prices.cost(Usage(prompt=prompt, completion=room))
-        limit = f", of a budget of {budget.limit}" if budget.limit is not None else ""
-        parts.append(f"at most {most:.4f}{limit}")
-    else:
-        parts.append("no price given")
-    return ", ".join(parts)
-
-
-def _open(
-    spec: JudgeSpec, endpoints: Sequence[Endpoint], asked: _Questions
-) -> tuple[list[Asked], str]:
-    """Return the calls that are still to be asked, and how many need not be."""
-    path = Path(spec.responses)
-    everything: list[Asked] = [call for _ in endpoints for call in asked.calls]
-    if spec.refresh or not path.is_file():
-        return everything, "none kept"
-    open_calls: list[Asked] = []
-    with Responses(path, read_only=True) as kept:
-        means = Means(pace=pace_of(spec), budget=budget_of(spec), limits=limits_of(spec))
-        for endpoint in endpoints:
-            judge = Judge(None, kept, means, address=endpoint.server.address)
-            abilities = known_abilities(judge, endpoint.server)
-            done = (
-                0
-                if abilities is None
-                else kept_count(judge, endpoint.server, asked.calls, abilities)
-            )
-            open_calls += asked.calls[done:]
-    return open_calls, f"{len(everything) - len(open_calls):,} kept"
-
-
-def _most_tokens(call: Asked) -> int:
-    return most_tokens(message["content"] for message in messages(call.question, protocol="text"))
-
-
-def _power_line(items: int) -> str:
-    error = (win_rate_variance(0.5, ties=EXPECTED_TIES) / max(1, items)) ** 0.5
-    rate = min(1.0, 0.5 + minimum_detectable(error))
-    return f"finds a win rate of {rate:.0%} or more (80 % power, {EXPECTED_TIES:.0%} ties)"
 
 
 def _abilities_line(abilities: Abilities) -> str:

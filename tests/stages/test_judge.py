@@ -169,10 +169,69 @@ def test_the_plan_counts_calls_and_touches_nothing(tmp_path: Path) -> None:
 
     assert connections == 0
     assert "60 items x 1 aspects x 2 orders, and 20 controls = 140 calls" in before["plan"]
-    assert before["cost"].startswith("none kept, at most ")
+    assert before["cost"].startswith("0 kept, 140 to ask, at most ")
     assert "of a budget of 5.0" in before["cost"]
-    assert after["cost"].startswith("140 kept, at most 0 tokens in and 0 out")
-    assert "finds a win rate of" in before["power"]
+    assert before["time"].startswith("not known")
+    assert after["cost"].startswith("140 kept, 0 to ask, at most 0 tokens in and 0 out")
+    assert after["time"] == "nothing is to be asked"
+    # (z_0.975 + z_0.8) sqrt(1/4 / 60), and with a variance of 1/4 - 0.4/4
+    assert "win rate of 68.1% or more without ties, of 64.0% where 40% tie" in before["power"]
+
+
+def test_the_time_is_that_of_kept_answers_or_of_the_pace_that_was_set(tmp_path: Path) -> None:
+    inputs = two(tmp_path)
+    asked = spec("http://judge/v1", tmp_path, requests_per_minute=70.0)
+
+    assert dict(judge.plan(asked, inputs))["time"] == "about 2 min"
+
+
+def test_what_is_left_to_ask_and_what_it_costs_is_between_two_bounds(tmp_path: Path) -> None:
+    inputs = two(tmp_path)
+    asked = spec("http://judge/v1", tmp_path, price_prompt=1.0, price_completion=2.0)
+
+    found = judge.estimate(asked, inputs)
+
+    assert (found.calls, found.completion) == (140, 140 * 512)
+    assert found.cost
+    assert float(found.cost[1]) == pytest.approx((found.prompt + 2 * found.completion) / 1e6)
+    assert 0 < found.cost[0] < found.cost[1]
+
+
+async def prefers_what_people_wrote(with_: fs.Conversation) -> None:
+    shown = with_.body["messages"][1]["content"]
+    texts = [
+        shown.split(f"<<CANDIDATE {slot} ")[1].split(">>\n")[1].split("\n<<END")[0]
+        for slot in (1, 2)
+    ]
+    written = {example.references[0] for example in comparing.EXAMPLES}
+    known = [text in written for text in texts]
+    word = "tie" if known[0] == known[1] else "1" if known[0] else "2"
+    await with_.send(fs.completion(fs.verdict(word)))
+
+
+def test_systems_are_held_against_what_people_wrote(tmp_path: Path) -> None:
+    inputs = make_inputs(tmp_path, comparing.written(1.0), comparing.written(1.0, seed=1))
+    changes = {"against": "reference", "with_reference": False, "controls": 0}
+    with serving([prefers_what_people_wrote]) as server:
+        made = judged(tmp_path, inputs, spec(server.address, tmp_path, **changes))
+
+    figures = json.loads((made.path / "judge.json").read_text())["figures"]
+    assert [(one["x"], one["y"]) for one in figures] == [
+        ("good", "reference"),
+        ("bad", "reference"),
+    ]
+    assert all(one["losses"] == 60 for one in figures)
+
+
+def test_every_system_meets_its_opponent_and_no_other(tmp_path: Path) -> None:
+    texts = [comparing.written(share, seed=number) for number, share in enumerate((0.1, 0.3, 0.6))]
+    asked = spec("http://judge/v1", tmp_path, against="teacher", controls=0)
+
+    plan = dict(judge.plan(asked, make_inputs(tmp_path, *texts)))
+
+    assert plan["plan"].startswith(
+        "good and bad against teacher, 60 items x 1 aspects x 2 orders x 2"
+    )
 
 
 async def rates_by_length(with_: fs.Conversation) -> None:
@@ -207,6 +266,9 @@ WRONG = {
     "aspect-twice": ({"aspects": ("quality", "quality")}, "each once"),
     "task": ({"task": "poems"}, "`poems` is not a task"),
     "one-system": ({"systems": ("good",)}, "1 systems are named"),
+    "itself": ({"against": "good"}, "`good` cannot be held against itself"),
+    "rated": ({"mode": "rating", "against": "reference"}, "`reference` is nobody's opponent"),
+    "shown": ({"against": "reference"}, "would know the opponent's text"),
     "budget-alone": ({"budget": 1.0}, "means nothing without prices"),
 }
 
@@ -231,6 +293,13 @@ def test_texts_of_another_split_are_refused(tmp_path: Path) -> None:
 
     with pytest.raises(MismatchError, match="answer split `dev`"):
         judge.plan(spec("http://127.0.0.1:9/v1", tmp_path), inputs)
+
+
+def test_the_same_texts_under_two_names_are_refused(tmp_path: Path) -> None:
+    inputs = make_inputs(tmp_path, comparing.written(0.1), comparing.written(0.1))
+
+    with pytest.raises(SpecError, match="`good` and `bad` are the same texts"):
+        judge.plan(spec("http://judge/v1", tmp_path), inputs)
 
 
 def test_an_own_task_is_shown_in_its_own_words(tmp_path: Path) -> None:
