@@ -31,10 +31,10 @@ from ketchup_cli.judging.calls import Call, Form, Item, calls
 from ketchup_cli.judging.client import Judge, Means
 from ketchup_cli.judging.pacing import Pace
 from ketchup_cli.judging.probe import Abilities, Settings
-from ketchup_cli.judging.report import make_report
+from ketchup_cli.judging.report import Terms, make_report
 from ketchup_cli.judging.responses import Kept, Responses, request_key
 from ketchup_cli.judging.retrying import Limits
-from ketchup_cli.judging.session import Server, kept_count, request, run
+from ketchup_cli.judging.session import Server, kept_answers, request, run
 from ketchup_cli.judging.wire import OpenAIWire
 
 SHARE, REPLAY_S, MEMORY_MB = 0.90, 60.0, 300.0
@@ -144,7 +144,7 @@ def make_calls(count: int) -> tuple[Call, ...]:
 def whom(address: str) -> Server:
     """Return the server as a judgement knows it."""
     settings = Settings(model="fake", max_tokens=512, temperature=0.0, seed=0)
-    return Server(address=address, settings=settings, protocol="json_schema")
+    return Server(address=address, settings=settings, protocol="json_schema", name="fake")
 
 
 def means(concurrency: int) -> Means:
@@ -205,16 +205,17 @@ def replay(path: Path, asked: tuple[Call, ...]) -> dict[str, float]:
     started, worked = time.perf_counter(), time.process_time()
     with Responses(path, read_only=True) as kept:
         judge = Judge(None, kept, means(32), address=to.address)
-        assert kept_count(judge, to, asked, ABILITIES) == len(asked)
+        assert all(kept_answers(judge, to, asked, ABILITIES))
         rows = asyncio.run(run(judge, to, asked, abilities=ABILITIES, told=lambda _: None))
-    make_report(
-        rows,
-        abilities=ABILITIES,
-        model="fake",
-        asked={"task": FORM.task, "aspects": FORM.aspects},
+    terms = Terms(
+        judges={"fake": ABILITIES},
+        task=FORM.task,
+        aspects=FORM.aspects,
+        systems=SYSTEMS,
         resamples=10_000,
         seed=0,
     )
+    make_report(rows, terms)
     return {
         "wall_s": time.perf_counter() - started,
         "cpu_s": time.process_time() - worked,

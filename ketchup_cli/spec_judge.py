@@ -24,13 +24,23 @@ class OwnTaskSpec(Spec, frozen=True, kw_only=True):
 
 
 @final
+class OneJudgeSpec(Spec, frozen=True, kw_only=True):
+    """One of several judges."""
+
+    model: str
+    """As its server calls it."""
+    base_url: str = ""
+    """Where its server is; empty takes that of the table above."""
+
+
+@final
 class JudgeSpec(Spec, frozen=True, kw_only=True):
     """Ask a language model which of two texts is better."""
 
     asides: ClassVar[frozenset[str]] = frozenset({
         "concurrency", "requests_per_minute", "tokens_per_minute", "timeout_s", "request_s",
         "max_wait_s", "attempts", "budget", "price_prompt", "price_cached", "price_completion",
-        "api_key_file", "responses", "cache_only", "refresh",
+        "api_key_file", "api_key_files", "responses", "cache_only", "refresh",
     })  # fmt: skip
 
     mode: Literal["pairwise", "rating"] = "pairwise"
@@ -55,6 +65,8 @@ class JudgeSpec(Spec, frozen=True, kw_only=True):
     """Where the server is; its address usually ends in /v1."""
     model: str = ""
     """The judge, as the server calls it."""
+    judges: tuple[OneJudgeSpec, ...] = ()
+    """Several judges in place of `model`; each is asked everything."""
     protocol: Literal["auto", "json_schema", "json_object", "text", "logprob"] = "auto"
     """Form of an answer; auto takes the first that two plain questions are answered in, of ratings
     logprob before the others. logprob reads the probabilities of one token, or is refused."""
@@ -103,6 +115,8 @@ class JudgeSpec(Spec, frozen=True, kw_only=True):
     """Of a million tokens of answers."""
     api_key_file: str = ""
     """File with the key, readable by its owner only; else KETCHUP_API_KEY or OPENAI_API_KEY."""
+    api_key_files: dict[str, str] = field(default_factory=dict)
+    """The same by host, where several are asked: a key goes to no other host than its own."""
     responses: str = ""
     """File of kept answers; else judge/responses.sqlite in the store."""
     cache_only: bool = False

@@ -12,7 +12,7 @@ from ketchup_cli.spec_caches import CacheTeacherSpec, ImportCacheSpec
 from ketchup_cli.spec_calibration import CalibrationSpec
 from ketchup_cli.spec_circuits import CircuitsSpec
 from ketchup_cli.spec_compare import CompareSpec
-from ketchup_cli.spec_judge import JudgeSpec
+from ketchup_cli.spec_judge import JudgeSpec, OneJudgeSpec
 from ketchup_cli.spec_lab import AnglesSpec, LabSpec
 from ketchup_cli.spec_parts import (
     Count,
@@ -48,6 +48,7 @@ __all__ = [
     "LabSpec",
     "MergeTeacherSpec",
     "NewModelSpec",
+    "OneJudgeSpec",
     "OptimizerSpec",
     "RehearsalSpec",
     "ReplaySpec",

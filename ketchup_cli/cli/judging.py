@@ -33,9 +33,11 @@ def judge(
     aspects_file: o.AspectsFileOption = None,
     base_url: o.BaseUrlOption = None,
     model: o.JudgeModelOption = None,
+    judges: o.JudgesOption = None,
     protocol: o.JudgeProtocolOption = None,
     corpus: o.CorpusOption = None,
     split: o.ComparedSplitOption = None,
+    human: o.HumanOption = None,
     budget: o.BudgetOption = None,
     api_key_file: o.KeyFileOption = None,
     cache_only: o.CacheOnlyOption = False,
@@ -63,6 +65,7 @@ def judge(
         "own_task": None if aspects_file is None else read_toml(aspects_file),
         "base_url": base_url,
         "model": model,
+        "judges": tuple(map(_judge, judges)) if judges else None,
         "split": split,
         "budget": budget,
         "api_key_file": None if api_key_file is None else str(api_key_file),
@@ -70,19 +73,26 @@ def judge(
         "refresh": refresh or None,
     }
     parsed = _typed(systems, common)
-    opponent = _opponent(against, common)
-    flags["against"] = opponent.name if opponent else None
-    written = (opponent,) if opponent and opponent.runs else ()
+    flags["against"], opponent = _opponent(against, common)
     request = Request(
         stage="judge",
         common=common,
         roles={"corpus": corpus},
+        files=(("human", human),) if human else (),
         flags=tuple(_layers(parsed, common, flags)),
-        systems=(*parsed, *written),
+        systems=(*parsed, *opponent),
         next=NEXT,
     )
     _ask_before_sending(request, yes=yes)
     execute(request)
+
+
+def _judge(text: str) -> Table:
+    """Return the judge of MODEL@URL, or of MODEL where --base-url names the server."""
+    model, sign, base_url = text.rpartition("@http")
+    if not sign:
+        return {"model": text}
+    return {"model": model, "base_url": f"http{base_url}"}
 
 
 def _typed(systems: Sequence[str] | None, common: Common) -> tuple[System, ...]:
@@ -103,16 +113,14 @@ def _typed(systems: Sequence[str] | None, common: Common) -> tuple[System, ...]:
     return parsed
 
 
-def _opponent(typed: str | None, common: Common) -> System | None:
-    """Return whom every system is held against; what people wrote has no runs."""
+def _opponent(typed: str | None, common: Common) -> tuple[str | None, tuple[System, ...]]:
+    """Return the name of whom every system is held against, and its texts; people's are no input."""
     project = load_project(common.config, store=common.store)
     named = typed or project.tables.get("judge", {}).get("against")
-    if not named:
-        return None
-    if named == REFERENCE:
-        return System(name=REFERENCE, runs=())
+    if not named or named == REFERENCE:
+        return named or None, ()
     text = project.names.get(TEACHER, named) if named == TEACHER else named
-    return System(name=Path(named).name, runs=(text,))
+    return Path(named).name, (System(name=Path(named).name, runs=(text,)),)
 
 
 def _layers(systems: Sequence[System], common: Common, flags: Table) -> Iterator[Layer]:
@@ -157,7 +165,8 @@ def _ask_before_sending(request: Request, *, yes: bool) -> None:
 
 def _hosts(settings: Table) -> list[str]:
     """Return the machines that would be asked, other than this one."""
-    hosts = [urlsplit(str(settings["base_url"])).hostname or ""]
+    named = [one["base_url"] or settings["base_url"] for one in settings["judges"]]
+    hosts = [urlsplit(str(address)).hostname or "" for address in named or [settings["base_url"]]]
     return [host for host in dict.fromkeys(hosts) if host and not is_this_machine(host)]
 
 

@@ -174,6 +174,10 @@ JudgeModeOption = Annotated[
     str | None,
     typer.Option("--mode", metavar="NAME", help="pairwise, or rating: each text alone, 1 to 5."),
 ]
+JudgesOption = Annotated[
+    list[str] | None,
+    typer.Option("--judge", metavar="MODEL@URL", help="One of several judges; may be given often."),
+]
 JudgeProtocolOption = Annotated[
     str | None,
     typer.Option("--protocol", metavar="NAME", help="Form of an answer; logprob reads one token."),
@@ -183,6 +187,10 @@ BaseUrlOption = Annotated[
 ]
 JudgeModelOption = Annotated[
     str | None, typer.Option("--model", metavar="NAME", help="The judge, as its server calls it.")
+]
+HumanOption = Annotated[
+    Path | None,
+    typer.Option("--human", metavar="FILE", help="People's verdicts on some items, as JSON Lines."),
 ]
 BudgetOption = Annotated[
     float | None,

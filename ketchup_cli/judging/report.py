@@ -10,6 +10,8 @@ from typing import Literal, TypeVar, final
 
 import msgspec
 
+from ketchup_cli.judging.agreeing import JudgesAgreement, agreements
+from ketchup_cli.judging.human import HumanFigure, Label, human_figures, unused_labels
 from ketchup_cli.judging.probe import Abilities
 from ketchup_cli.judging.prompts import FORM, RATING_FORM
 from ketchup_cli.judging.ranking import cycles, davidson
@@ -23,6 +25,7 @@ from ketchup_cli.judging.rating_figures import (
 )
 from ketchup_cli.judging.tally import (
     BELIEVED,
+    PANEL,
     TRUSTED,
     Figure,
     Judgment,
@@ -81,6 +84,10 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     """Of every pair; none where texts were rated."""
     ratings: tuple[RatingFigure, ...]
     differences: tuple[RatingDifference, ...]
+    agreement: tuple[JudgesAgreement, ...]
+    """Of several judges, by aspect."""
+    human: tuple[HumanFigure, ...]
+    """Every judge beside people, where these labelled some items."""
     suspicious: int
     """Questions with a text that talks to the judge."""
     ranking: dict[str, dict[str, float]]
@@ -111,11 +118,17 @@ class Terms:
     seed: int
 
 
-def make_report(rows: Sequence[Judgment], terms: Terms) -> Report:
-    """Return the report of verdicts, controls among them."""
-    found = figures(rows, resamples=terms.resamples, seed=terms.seed)
+def make_report(rows: Sequence[Judgment], terms: Terms, *, labels: Sequence[Label] = ()) -> Report:
+    """Return the report of verdicts, controls among them, beside what people said.
+
+    Raises:
+        DataError: there are labels, and none is of what was judged.
+    """
     judges = _judges(rows, terms, control_accuracy)
     silent = _silent(judges)
+    believed = [name for name in terms.judges if name not in silent]
+    how = {"resamples": terms.resamples, "seed": terms.seed}
+    found = figures(rows, panel=believed, **how)
     found = tuple(
         msgspec.structs.replace(one, claim=silent.get(one.judge, one.claim)) for one in found
     )
@@ -130,11 +143,17 @@ def make_report(rows: Sequence[Judgment], terms: Terms) -> Report:
         figures=found,
         ratings=(),
         differences=(),
+        agreement=agreements(rows, **how),
+        human=human_figures(rows, labels, **how) if labels else (),
         suspicious=sum(row.suspicious for row in real),
-        ranking=_ranking([one for one in found if one.judge not in silent]),
+        ranking=_ranking(
+            [one for one in found if one.judge == (PANEL if len(believed) > 1 else believed[0])]
+            if believed
+            else []
+        ),
         resamples=terms.resamples,
         seed=terms.seed,
-        warnings=(*_doubts(judges), *_leanings(found)),
+        warnings=(*_doubts(judges), *_leanings(found), *_lost(rows, labels)),
     )
 
 
@@ -157,6 +176,8 @@ def make_rating_report(rows: Sequence[Rated], terms: Terms) -> Report:
         differences=tuple(
             msgspec.structs.replace(one, claim=silent.get(one.judge, one.claim)) for one in apart
         ),
+        agreement=agreements(rows, **how),
+        human=(),
         suspicious=sum(row.suspicious for row in real),
         ranking={},
         resamples=terms.resamples,
@@ -169,20 +190,22 @@ def _judges(
     rows: Sequence[AnyRow], terms: Terms, right_of: Callable[[Sequence[AnyRow]], Right]
 ) -> tuple[JudgeFacts, ...]:
     return tuple(
-        _facts([row for row in rows if row.judge == name], abilities, right_of)
+        _facts(name, [row for row in rows if row.judge == name], abilities, right_of=right_of)
         for name, abilities in terms.judges.items()
     )
 
 
 def _facts(
+    name: str,
     rows: Sequence[AnyRow],
     abilities: Abilities,
+    *,
     right_of: Callable[[Sequence[AnyRow]], Right],
 ) -> JudgeFacts:
     right, count, by_kind = right_of(rows)
     answered = [row for row in rows if row.outcome == "ok" and row.control is None]
     return JudgeFacts(
-        name=rows[0].judge,
+        name=name,
         abilities=abilities,
         answered_by=tuple(sorted({f"{row.model} {row.fingerprint}".strip() for row in answered})),
         controls=Controls(right=right, asked=count, by_kind=by_kind),
@@ -200,58 +223,6 @@ def _silent(judges: Sequence[JudgeFacts]) -> dict[str, str]:
         for judge in judges
         if not judge.controls.believed
     }
-
-
-def lines(report: Report) -> list[tuple[str, str]]:
-    """Return what a person reads: a line a figure, then the claims, then the judges themselves."""
-    told = [(figure.aspect, _figure_line(figure)) for figure in report.figures]
-    told += [(figure.aspect, _rating_line(figure)) for figure in report.ratings]
-    told += [(apart.aspect, _difference_line(apart)) for apart in report.differences]
-    claims = dict.fromkeys(report.claims)
-    told += [("" if number else "claim", claim) for number, claim in enumerate(claims)]
-    for judge in report.judges:
-        controls = judge.controls
-        if controls.asked:
-            kinds = ", ".join(f"{kind} {count}" for kind, count in controls.by_kind.items())
-            told.append(("controls", f"{controls.right} of {controls.asked} right ({kinds})"))
-        if judge.unjudged:
-            reasons = ", ".join(f"{count} {reason}" for reason, count in judge.unjudged.items())
-            told.append(("unjudged", reasons))
-    return told
-
-
-def _rating_line(figure: RatingFigure) -> str:
-    if figure.mean is None:
-        return f"{figure.system}: nothing rated"
-    parts = [f"{figure.system}: {figure.mean:.2f}"]
-    if figure.interval is not None:
-        parts[0] += f" [{figure.interval[0]:.2f}, {figure.interval[1]:.2f}]"
-    parts.append(" ".join(f"{rating}:{count}" for rating, count in figure.ratings.items()))
-    return ", ".join(parts)
-
-
-def _difference_line(apart: RatingDifference) -> str:
-    if apart.difference is None or apart.interval is None:
-        return f"{apart.x} less {apart.y}: nothing rated in both"
-    low, high = apart.interval
-    told = f"{apart.x} less {apart.y}: {apart.difference:+.2f} [{low:+.2f}, {high:+.2f}]"
-    return told if apart.p_holm is None else f"{told}, p {apart.p_holm:.2g}"
-
-
-def _figure_line(figure: Figure) -> str:
-    counts = f"{figure.wins} won, {figure.ties} tied, {figure.losses} lost"
-    if figure.win_rate is None or figure.interval is None:
-        return f"{figure.x} against {figure.y}: {counts}"
-    low, high = figure.interval
-    parts = [
-        f"{figure.x} against {figure.y}: {figure.win_rate:.1%} [{low:.1%}, {high:.1%}]",
-        f"p {figure.p_holm:.2g}" if figure.p_holm is not None else "",
-        counts,
-        f"orders agree {figure.consistency:.0%}" if figure.consistency is not None else "",
-        f"first slot {figure.first_slot:.0%}" if figure.first_slot is not None else "",
-        f"at equal length {figure.length_adjusted:.1%}" if figure.length_adjusted else "",
-    ]
-    return ", ".join(filter(None, parts))
 
 
 def _ranking(found: Sequence[Figure]) -> dict[str, dict[str, float]]:
@@ -286,6 +257,12 @@ def _doubts(judges: Sequence[JudgeFacts]) -> tuple[str, ...]:
     return tuple(found)
 
 
+def _lost(rows: Sequence[Judgment], labels: Sequence[Label]) -> tuple[str, ...]:
+    lost = unused_labels(rows, labels)
+    told = f"{lost:,} of {len(labels):,} labels of people are of nothing that was judged"
+    return (told,) if lost else ()
+
+
 def _leanings(found: Sequence[Figure]) -> tuple[str, ...]:
     """Return where a judge chose by the slot, and where preferences go round in a circle."""
     warnings: list[str] = []
@@ -294,16 +271,16 @@ def _leanings(found: Sequence[Figure]) -> tuple[str, ...]:
         sure = figure.units >= 10 and slot is not None
         if sure and slot is not None and abs(slot - 0.5) > 2 / math.sqrt(figure.units):
             warnings.append(
-                f"{figure.aspect}: {slot:.0%} of decisive answers chose what was shown first; both"
+                f"{figure.judge}, {figure.aspect}: {slot:.0%} of decisive answers chose what was shown first; both"
                 " orders were asked, so rates stand, but ties hide much"
             )
-    rates: dict[str, dict[tuple[str, str], float]] = defaultdict(dict)
+    rates: dict[tuple[str, str], dict[tuple[str, str], float]] = defaultdict(dict)
     for figure in found:
         if figure.win_rate is not None:
-            rates[figure.aspect][figure.x, figure.y] = figure.win_rate
-    for aspect, of_pairs in rates.items():
+            rates[figure.judge, figure.aspect][figure.x, figure.y] = figure.win_rate
+    for (judge, aspect), of_pairs in rates.items():
         warnings += [
-            f"{aspect}: {a} is preferred to {b}, {b} to {c}, and {c} to {a}"
+            f"{judge}, {aspect}: {a} is preferred to {b}, {b} to {c}, and {c} to {a}"
             for a, b, c in cycles(of_pairs)
         ]
     return tuple(warnings)

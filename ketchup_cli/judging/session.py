@@ -62,6 +62,7 @@ async def abilities_of(judge: Judge, server: Server) -> Abilities:
     """Return what the server can do: found once, and kept beside the answers.
 
     Raises:
+        OverBudget: finding out might cost more than is left.
         JudgeError: it gives no answer in any form, or no log-probabilities where those are asked for.
     """
     if server.protocol in SPOKEN:
@@ -75,7 +76,10 @@ async def abilities_of(judge: Judge, server: Server) -> Abilities:
         return (await judge.ask(Ask(body=body, protocol=protocol, menu=server.menu))).answer
 
     protocols = TRIED[server.menu] if server.protocol == "auto" else (server.protocol,)
-    found = await probe(send, server.settings, protocols=protocols, menu=server.menu)
+    try:
+        found = await probe(send, server.settings, protocols=protocols, menu=server.menu)
+    except OutOfBudget:
+        raise _over_budget(judge, done=0) from None
     judge.kept.keep_fact(fact, msgspec.json.encode(found))
     return found
 
@@ -133,10 +137,14 @@ async def ask_all(
 
 def _one_of(several: BaseExceptionGroup, judge: Judge, *, done: int) -> BaseException:
     """Return what stopped the workers: a fault of ours first, then a refusal, then the budget."""
-    budget = judge.means.budget
     faults = [error for error in several.exceptions if not isinstance(error, OutOfBudget)]
     if faults:
         return min(faults, key=lambda error: isinstance(error, JudgeError))
+    return _over_budget(judge, done=done)
+
+
+def _over_budget(judge: Judge, *, done: int) -> OverBudget:
+    budget = judge.means.budget
     return OverBudget(
         f"the budget of {budget.limit} is reached: {done:,} calls are answered, {budget.spent:.4f}"
         " is spent",

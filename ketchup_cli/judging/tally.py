@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
     Floats = NDArray[Any]
 
+PANEL = "panel"
+"""The judge whose figures are those of all believed judges together."""
 TRUSTED, BELIEVED = 0.9, 0.7
 """Shares of controls answered rightly below which a warning is given, and no ranking is."""
 _VALUE: Mapping[str, float] = {"x": 1.0, "tie": 0.5, "y": 0.0}
@@ -111,20 +113,50 @@ class _Unit:
     """Characters of x less those of y."""
 
 
-def figures(judgments: Sequence[Judgment], *, resamples: int, seed: int) -> tuple[Figure, ...]:
-    """Return the figures of every pair and aspect, p corrected over all of them (Holm)."""
+def figures(
+    judgments: Sequence[Judgment], *, resamples: int, seed: int, panel: Sequence[str] = ()
+) -> tuple[Figure, ...]:
+    """Return the figures of every judge, pair and aspect, p corrected over all of them (Holm).
+
+    Args:
+        judgments: controls among them, which are passed over.
+        resamples: bootstrap samples and sign flips.
+        seed: decides them.
+        panel: judges whose values are averaged into figures of their own, `PANEL`; fewer than two
+            make none.
+    """
     groups: dict[tuple[str, ...], list[Judgment]] = defaultdict(list)
+    together: dict[tuple[str, ...], list[Judgment]] = defaultdict(list)
     for row in judgments:
         if row.control is None:
             groups[row.judge, row.x, row.y, row.aspect].append(row)
+            if len(panel) > 1 and row.judge in panel:
+                together[PANEL, row.x, row.y, row.aspect].append(row)
+    groups.update(together)
     found = [
-        _figure(rows, tests=len(groups), resamples=resamples, seed=seed) for rows in groups.values()
+        _figure(rows, judge=key[0], tests=len(groups), resamples=resamples, seed=seed)
+        for key, rows in groups.items()
     ]
     tested = [figure for figure in found if figure.p is not None]
     corrected = dict(
         zip(map(id, tested), holm([figure.p or 0.0 for figure in tested]), strict=True)
     )
     return tuple(_with_claim(figure, corrected.get(id(figure))) for figure in found)
+
+
+def cautious_verdicts(
+    rows: Sequence[Judgment],
+) -> dict[tuple[str, str, str, int], str | None]:
+    """Return what one judge said on one aspect of every item, pair and repeat: x, y or tie.
+
+    A win stands only where both orders say so; None is where one of them came to nothing.
+    """
+    both: dict[tuple[str, str, str, int], dict[str, Judgment]] = defaultdict(dict)
+    for row in rows:
+        if row.control is None:
+            both[row.item, row.x, row.y, row.repeat][row.order] = row
+    units = {key: _unit(pair) for key, pair in both.items()}
+    return {key: None if unit is None else unit.verdict for key, unit in units.items()}
 
 
 def control_accuracy(judgments: Sequence[Judgment]) -> tuple[int, int, dict[str, str]]:
@@ -155,12 +187,24 @@ def unjudged(rows: Iterable[Row]) -> dict[str, int]:
     return dict(Counter(row.outcome for row in rows if row.outcome != "ok" and row.control is None))
 
 
-def _figure(rows: Sequence[Judgment], *, tests: int, resamples: int, seed: int) -> Figure:
-    import numpy
-
+def values_by_item(rows: Sequence[Judgment]) -> dict[str, float]:
+    """Return the mean value for x of every item one judge judged on one pair and aspect."""
     both: dict[tuple[str, int], dict[str, Judgment]] = defaultdict(dict)
     for row in rows:
-        both[row.item, row.repeat][row.order] = row
+        if row.control is None:
+            both[row.item, row.repeat][row.order] = row
+    units = [unit for pair in both.values() if (unit := _unit(pair)) is not None]
+    return {item: sum(values) / len(values) for item, values in _by_item(units).items()}
+
+
+def _figure(
+    rows: Sequence[Judgment], *, judge: str, tests: int, resamples: int, seed: int
+) -> Figure:
+    import numpy
+
+    both: dict[tuple[str, str, int], dict[str, Judgment]] = defaultdict(dict)
+    for row in rows:
+        both[row.judge, row.item, row.repeat][row.order] = row
     units = [unit for pair in both.values() if (unit := _unit(pair)) is not None]
     by_item = _by_item(units)
     missing = len(both) - len(units)
@@ -171,7 +215,7 @@ def _figure(rows: Sequence[Judgment], *, tests: int, resamples: int, seed: int) 
     rate = float(values_N.mean()) if units else None
     error = float(values_N.std(ddof=1)) / math.sqrt(len(values_N)) if len(values_N) > 1 else 0.0
     return Figure(
-        judge=rows[0].judge,
+        judge=judge,
         x=rows[0].x,
         y=rows[0].y,
         aspect=rows[0].aspect,
@@ -268,4 +312,6 @@ def _claim(figure: Figure, p_holm: float | None) -> str:
     if figure.bounds[0] <= 0.5 <= figure.bounds[1]:
         return f"no difference in {figure.aspect} can be claimed: the unjudged could turn it"
     better, other = (figure.x, figure.y) if figure.win_rate > 0.5 else (figure.y, figure.x)
+    if figure.judge == PANEL:
+        return f"the judges together prefer {better} to {other} in {figure.aspect}"
     return f"this judge prefers {better} to {other} in {figure.aspect}"

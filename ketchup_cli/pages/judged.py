@@ -29,6 +29,7 @@ class _Figure(msgspec.Struct, frozen=True):
     consistency: float | None = None
     first_slot: float | None = None
     claim: str = ""
+    judge: str = ""
 
 
 class _Controls(msgspec.Struct, frozen=True):
@@ -47,6 +48,7 @@ class _Rating(msgspec.Struct, frozen=True):
     items: int
     unjudged: int
     ratings: dict[str, int]
+    judge: str = ""
     mean: float | None = None
     interval: tuple[float, float] | None = None
     bounds: tuple[float, float] | None = None
@@ -54,6 +56,14 @@ class _Rating(msgspec.Struct, frozen=True):
 
 class _Difference(msgspec.Struct, frozen=True):
     claim: str = ""
+    judge: str = ""
+
+
+class _Agreement(msgspec.Struct, frozen=True):
+    aspect: str
+    units: int
+    alpha: float | None = None
+    interval: tuple[float, float] | None = None
 
 
 class _Document(msgspec.Struct, frozen=True):
@@ -61,6 +71,7 @@ class _Document(msgspec.Struct, frozen=True):
     figures: tuple[_Figure, ...]
     ratings: tuple[_Rating, ...] = ()
     differences: tuple[_Difference, ...] = ()
+    agreement: tuple[_Agreement, ...] = ()
     warnings: tuple[str, ...] = ()
 
 
@@ -87,8 +98,14 @@ def verdicts(sources: Sources) -> Section | None:
 
 def _blocks(source: Source, place: int) -> Iterator[Block]:
     document = _read(source)
-    claims = [figure.claim for figure in document.figures]
-    claims += [apart.claim for apart in document.differences]
+    claims = [_by(one.judge, document) + one.claim for one in document.figures]
+    claims += [_by(one.judge, document) + one.claim for one in document.differences]
+    agreed = [
+        f"Agreement in {one.aspect}, Krippendorff's alpha:"
+        f" {words.interval(one.alpha, one.interval, digits=2)} over {one.units} units."
+        for one in document.agreement
+        if one.alpha is not None
+    ]
     yield Words(
         paragraphs=(
             *(
@@ -97,6 +114,7 @@ def _blocks(source: Source, place: int) -> Iterator[Block]:
                 for judge in document.judges
             ),
             *filter(None, dict.fromkeys(claims)),
+            *agreed,
             *document.warnings,
         )
     )
@@ -107,7 +125,7 @@ def _blocks(source: Source, place: int) -> Iterator[Block]:
 
 
 def _compared(document: _Document, source: Source, place: int) -> Figures:
-    rows = [(_label(figure), figure) for figure in document.figures]
+    rows = [(_label(figure, document), figure) for figure in document.figures]
     bars = [(label, (f.wins + 0.0, f.ties + 0.0, f.losses + 0.0)) for label, f in rows]
     told = "; ".join(f"{label}: {f.wins} won, {f.ties} tied, {f.losses} lost" for label, f in rows)
     return Figures(
@@ -126,7 +144,10 @@ def _compared(document: _Document, source: Source, place: int) -> Figures:
 
 def _rated(document: _Document, source: Source, place: int) -> Figures:
     """Return the mean ratings with their intervals, and a table of how often each was given."""
-    rows = [(f"{figure.aspect}: {figure.system}", figure) for figure in document.ratings]
+    rows = [
+        (f"{_by(figure.judge, document)}{figure.aspect}: {figure.system}", figure)
+        for figure in document.ratings
+    ]
     lines = [
         Line(
             label=label,
@@ -147,16 +168,21 @@ def _rated(document: _Document, source: Source, place: int) -> Figures:
                 *("aspect", "system", "examples", "unjudged", "mean"),
                 *("if all unjudged were 1, 5", *document.ratings[0].ratings),
             ),
-            rows=tuple(_rating_row(figure) for figure in document.ratings),
+            rows=tuple(_rating_row(figure, document) for figure in document.ratings),
             numeric=2,
         ),
     )
 
 
-def _rating_row(figure: _Rating) -> tuple[str, ...]:
+def _rating_row(figure: _Rating, document: _Document) -> tuple[str, ...]:
     bounds = "" if figure.bounds is None else ", ".join(f"{end:.2f}" for end in figure.bounds)
     return (
-        *(figure.aspect, figure.system, str(figure.items), str(figure.unjudged)),
+        *(
+            _by(figure.judge, document) + figure.aspect,
+            figure.system,
+            str(figure.items),
+            str(figure.unjudged),
+        ),
         words.NOTHING
         if figure.mean is None
         else words.interval(figure.mean, figure.interval, digits=2),
@@ -165,14 +191,19 @@ def _rating_row(figure: _Rating) -> tuple[str, ...]:
     )
 
 
-def _label(figure: _Figure) -> str:
-    return f"{figure.aspect}: {figure.x}, {figure.y}"
+def _label(figure: _Figure, document: _Document) -> str:
+    return f"{_by(figure.judge, document)}{figure.aspect}: {figure.x}, {figure.y}"
+
+
+def _by(judge: str, document: _Document) -> str:
+    """Return the judge's name before what is its alone, where there are several."""
+    return f"{judge}: " if judge and len(document.judges) > 1 else ""
 
 
 def _rates(document: _Document, place: int) -> Iterator[Figure]:
     lines = [
         Line(
-            label=_label(figure),
+            label=_label(figure, document),
             number=number,
             points=(Point(x=figure.win_rate, y=0.0, bounds=figure.interval),),
         )
@@ -206,17 +237,17 @@ def _table(document: _Document) -> Table:
             *("aspect", "first", "second", "won", "tied", "lost", "unjudged", "win rate"),
             *("if all unjudged were lost, won", "p (Holm)", "orders agree", "first slot"),
         ),
-        rows=tuple(_row(figure) for figure in document.figures),
+        rows=tuple(_row(figure, document) for figure in document.figures),
         numeric=3,
     )
 
 
-def _row(figure: _Figure) -> tuple[str, ...]:
+def _row(figure: _Figure, document: _Document) -> tuple[str, ...]:
     counts = (figure.wins, figure.ties, figure.losses, figure.unjudged)
     rate = figure.win_rate
     bounds = "" if figure.bounds is None else ", ".join(f"{end:.3f}" for end in figure.bounds)
     return (
-        *(figure.aspect, figure.x, figure.y, *map(str, counts)),
+        *(_by(figure.judge, document) + figure.aspect, figure.x, figure.y, *map(str, counts)),
         words.NOTHING if rate is None else words.interval(rate, figure.interval, digits=3),
         bounds,
         *map(words.number, (figure.p_holm, figure.consistency, figure.first_slot)),

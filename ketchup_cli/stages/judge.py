@@ -11,15 +11,18 @@ from typing import Any, final
 
 import msgspec
 
-from ketchup_cli.errors import Unjudged
+from ketchup_cli.errors import SpecError, Unjudged
 from ketchup_cli.judging import calls as asking
 from ketchup_cli.judging.aspects import Task, choose_aspects, choose_task
 from ketchup_cli.judging.budget import Budget
 from ketchup_cli.judging.calls import Call, Form, Item
 from ketchup_cli.judging.client import Judge, Means, Said, read_key
+from ketchup_cli.judging.families import familiar
+from ketchup_cli.judging.human import Label, read_labels
 from ketchup_cli.judging.probe import Abilities
 from ketchup_cli.judging.rating import Rated, RatingCall, rated, rating_calls, rating_controls
-from ketchup_cli.judging.report import Report, Terms, lines, make_rating_report, make_report
+from ketchup_cli.judging.report import Report, Terms, make_rating_report, make_report
+from ketchup_cli.judging.report_lines import lines
 from ketchup_cli.judging.responses import Responses
 from ketchup_cli.judging.session import abilities_of, ask_all, judgment, kept_answers
 from ketchup_cli.judging.tally import Judgment
@@ -37,10 +40,11 @@ from ketchup_cli.stages.judge_means import (
     Endpoint,
     budget_of,
     endpoints_of,
+    judges_of,
     limits_of,
     pace_of,
 )
-from ketchup_cli.stages.judged_texts import items_of
+from ketchup_cli.stages.judged_texts import HUMAN, items_of, writers_of
 from ketchup_cli.store.build import Build
 from ketchup_cli.store.find import Input
 
@@ -57,6 +61,7 @@ def plan(spec: JudgeSpec, inputs: Mapping[str, Input]) -> tuple[tuple[str, str],
         MismatchError: texts of another split.
     """
     endpoints = endpoints_of(spec)
+    _labels(spec, inputs)
     asked = _questions(spec, inputs)
     found = expense(spec, asked.calls)
     judges = ", ".join(f"{one.server.settings.model} at {one.server.address}" for one in endpoints)
@@ -69,6 +74,15 @@ def plan(spec: JudgeSpec, inputs: Mapping[str, Input]) -> tuple[tuple[str, str],
     pairs = len(asking.pairs(spec.systems, against=spec.against))
     if pairs:
         lines.append(("power", power_line(spec, items=len(asked.items), pairs=pairs)))
+    models = [one.model for one in judges_of(spec)]
+    lines += [
+        (
+            "warning",
+            f"{judge} is of the family {family}, and so is {writer} or what it learnt from: judges"
+            " over-rate text of their own family; take another judge beside it",
+        )
+        for judge, writer, family in familiar(models, writers_of(spec, inputs))
+    ]
     return tuple(lines)
 
 
@@ -94,9 +108,10 @@ def run(
         Unjudged: more calls than allowed came to nothing.
     """
     asked = _questions(spec, inputs)
+    labels = _labels(spec, inputs)
     found = asyncio.run(_ask_judges(spec, asked, build.id, reporter))
     _check_judged(spec, found.rows)
-    report = _report(spec, found)
+    report = _report(spec, found, labels)
     build.write_json("judge.json", msgspec.to_builtins(report))
     build.write_rows("judgments.jsonl", found.rows)
     for label, text in lines(report):
@@ -206,10 +221,12 @@ async def _ask_one(
 ) -> tuple[Abilities, tuple[Said, ...]]:
     server, calls = endpoint.server, asked.calls
     if not spec.cache_only:
-        judge.wire = OpenAIWire(endpoint.base_url, key=read_key(endpoint.key_file))
+        key = "" if endpoint.key_file is None else read_key(endpoint.key_file)
+        judge.wire = OpenAIWire(endpoint.base_url, key=key)
     try:
         abilities = await abilities_of(judge, server)
-        reporter.note("answers", _abilities_line(abilities))
+        several = f"{server.name}: " if len(spec.judges) > 1 else ""
+        reporter.note("answers", f"{several}{_abilities_line(abilities)}")
         known = kept_answers(judge, server, calls, abilities)
         done = 0 if spec.refresh else sum(one is not None for one in known)
         lost = 0
@@ -235,7 +252,19 @@ def _row(call: Call | RatingCall, said: Said, judge: str) -> Judgment | Rated:
     return judgment(call, said, judge=judge)
 
 
-def _report(spec: JudgeSpec, found: _Found) -> Report:
+def _labels(spec: JudgeSpec, inputs: Mapping[str, Input]) -> tuple[Label, ...]:
+    """Return what people said, where a file of it was given."""
+    if HUMAN not in inputs:
+        return ()
+    if spec.mode == "rating":
+        raise SpecError(
+            "labels of people say which of two texts is better, and a rating is of one",
+            hint="leave out --human, or --mode rating",
+        )
+    return read_labels(inputs[HUMAN].path)
+
+
+def _report(spec: JudgeSpec, found: _Found, labels: Sequence[Label]) -> Report:
     task = _task(spec)
     terms = Terms(
         judges=found.abilities,
@@ -247,7 +276,9 @@ def _report(spec: JudgeSpec, found: _Found) -> Report:
     )
     pairs = [row for row in found.rows if isinstance(row, Judgment)]
     ratings = [row for row in found.rows if isinstance(row, Rated)]
-    return make_rating_report(ratings, terms) if ratings else make_report(pairs, terms)
+    return (
+        make_rating_report(ratings, terms) if ratings else make_report(pairs, terms, labels=labels)
+    )
 
 
 def _note(report: Report) -> str:
@@ -282,9 +313,9 @@ def _plan_line(spec: JudgeSpec, asked: _Questions) -> str:
             shown = f"{' and '.join(spec.systems)} against {spec.against}"
         parts += ["2 orders", *([f"{pairs} pairs"] if pairs > 1 else [])]
     parts += [f"{spec.repeats} times"] if spec.repeats > 1 else []
-    return (
-        f"{shown}, {' x '.join(parts)}, and {asked.controls} controls = {len(asked.calls):,} calls"
-    )
+    calls = f"{asked.controls} controls = {len(asked.calls):,} calls"
+    several = f", of each of {len(spec.judges)} judges" if len(spec.judges) > 1 else ""
+    return f"{shown}, {' x '.join(parts)}, and {calls}{several}"
 
 
 def _abilities_line(abilities: Abilities) -> str:

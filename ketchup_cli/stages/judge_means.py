@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import final
+from urllib.parse import urlsplit
 
 from ketchup_cli.errors import SpecError
 from ketchup_cli.judging.budget import Budget, Prices
@@ -12,7 +13,7 @@ from ketchup_cli.judging.probe import Settings
 from ketchup_cli.judging.responses import public_address
 from ketchup_cli.judging.retrying import Limits
 from ketchup_cli.judging.session import Server
-from ketchup_cli.specs import JudgeSpec
+from ketchup_cli.specs import JudgeSpec, OneJudgeSpec
 
 
 @final
@@ -23,34 +24,65 @@ class Endpoint:
     server: Server
     base_url: str
     """As it was written: it may hold a user's name, so it stands in no result."""
-    key_file: str
+    key_file: str | None
+    """Empty reads the environment; None sends no key."""
+
+
+def judges_of(spec: JudgeSpec) -> tuple[OneJudgeSpec, ...]:
+    """Return every judge with its address, in the order they were named.
+
+    Raises:
+        SpecError: none is named, one without an address, or one twice.
+    """
+    named = spec.judges or (OneJudgeSpec(model=spec.model),)
+    found = tuple(
+        OneJudgeSpec(model=one.model, base_url=one.base_url or spec.base_url) for one in named
+    )
+    for one in found:
+        for field in ("base_url", "model"):
+            if not getattr(one, field):
+                raise SpecError(
+                    f"no judge is named: `{field}` is empty",
+                    hint='[judge] base_url = "http://127.0.0.1:8080/v1", model = "NAME" in'
+                    " ketchup.toml",
+                )
+        if found.count(one) > 1:
+            raise SpecError(
+                f"the judge `{one.model}` is named twice", hint="--judge MODEL@URL, each once"
+            )
+    return found
 
 
 def endpoints_of(spec: JudgeSpec) -> tuple[Endpoint, ...]:
-    """Return every judge that is asked, in the order they were named.
+    """Return every judge that is asked and the way to it, in the order they were named.
 
     Raises:
-        SpecError: none is named.
+        SpecError: none is named, one without an address, or one twice.
     """
-    for field in ("base_url", "model"):
-        if not getattr(spec, field):
-            raise SpecError(
-                f"no judge is named: `{field}` is empty",
-                hint='[judge] base_url = "http://127.0.0.1:8080/v1", model = "NAME" in ketchup.toml',
-            )
-    server = Server(
-        name=spec.model,
-        address=public_address(spec.base_url),
-        settings=Settings(
-            model=spec.model,
-            max_tokens=spec.max_tokens,
-            temperature=spec.temperature,
-            seed=spec.seed,
-        ),
-        protocol=spec.protocol,
-        menu=RATINGS if spec.mode == "rating" else VERDICTS,
-    )
-    return (Endpoint(server=server, base_url=spec.base_url, key_file=spec.api_key_file),)
+    judges = judges_of(spec)
+    models = [one.model for one in judges]
+    addresses = {public_address(one.base_url) for one in judges}
+    found: list[Endpoint] = []
+    for one in judges:
+        address = public_address(one.base_url)
+        server = Server(
+            name=one.model if models.count(one.model) == 1 else f"{one.model} at {address}",
+            address=address,
+            settings=Settings(
+                model=one.model,
+                max_tokens=spec.max_tokens,
+                temperature=spec.temperature,
+                seed=spec.seed,
+            ),
+            protocol=spec.protocol,
+            menu=RATINGS if spec.mode == "rating" else VERDICTS,
+        )
+        # the one key there is belongs to the one server; of several, to that of `base_url`
+        own = len(addresses) == 1 or address == public_address(spec.base_url)
+        key_file = spec.api_key_file if own else None
+        key_file = spec.api_key_files.get(urlsplit(address).hostname or "", key_file)
+        found.append(Endpoint(server=server, base_url=one.base_url, key_file=key_file))
+    return tuple(found)
 
 
 def budget_of(spec: JudgeSpec) -> Budget:

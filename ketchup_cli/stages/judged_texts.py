@@ -1,6 +1,6 @@
 """The texts a judge is shown: every example that all systems have answered."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from ketchup_cli import corpora
 from ketchup_cli.errors import MismatchError, SpecError
@@ -9,9 +9,12 @@ from ketchup_cli.records import Example
 from ketchup_cli.scoring.items import join
 from ketchup_cli.specs import JudgeSpec
 from ketchup_cli.stages.comparison import ROLE
-from ketchup_cli.store import manifest
-from ketchup_cli.store.find import Input
+from ketchup_cli.store import find, manifest
+from ketchup_cli.store.find import Input, Node
+from ketchup_cli.store.layout import Store
 
+HUMAN = "human"
+"""Role of the file with what people said."""
 GENERATIONS_FILE = "generations.jsonl"
 
 
@@ -22,10 +25,9 @@ def items_of(spec: JudgeSpec, inputs: Mapping[str, Input]) -> tuple[Item, ...]:
         SpecError: too few systems, or systems that are not those of the inputs.
         MismatchError: texts of another split, or of other examples.
     """
-    named = _with_opponent(spec)
-    written = [name for name in named if name != spec.against or name != REFERENCE]
-    roles = {name: ROLE.format(system=place, run=1) for place, name in enumerate(written, 1)}
-    if not set(roles.values()) <= set(inputs) or len(inputs) != len(roles) + 1:
+    roles = _roles(spec)
+    named = (*roles, REFERENCE) if spec.against == REFERENCE else tuple(roles)
+    if set(inputs) - {HUMAN} != {"corpus", *roles.values()}:
         raise SpecError(
             f"the systems {', '.join(named)} are not those of the inputs: one run of each",
             hint="name one run of each system: ketchup judge kl-s0 k4-s0",
@@ -87,6 +89,37 @@ def _with_opponent(spec: JudgeSpec) -> tuple[str, ...]:
             hint="--set with_reference=false",
         )
     return (*spec.systems, spec.against)
+
+
+def _roles(spec: JudgeSpec) -> dict[str, str]:
+    """Return the role of every text that a model wrote, by the name of its system."""
+    written = [
+        name for name in _with_opponent(spec) if (name, spec.against) != (REFERENCE, REFERENCE)
+    ]
+    return {name: ROLE.format(system=place, run=1) for place, name in enumerate(written, 1)}
+
+
+def writers_of(spec: JudgeSpec, inputs: Mapping[str, Input]) -> dict[str, tuple[str, ...]]:
+    """Return for every system the names of all models its text came from, teachers among them."""
+    return {name: (name, *_names(inputs[role])) for name, role in _roles(spec).items()}
+
+
+def _names(texts: Input) -> Iterator[str]:
+    artifact = None
+    if texts.id is not None:
+        # an artifact lies in objects/KIND/ID below the root of its store
+        store = Store.open(texts.path.parents[2], create=False)
+        artifact = find.lookup(store, texts.kind, texts.id)
+    yield texts.label
+    if artifact is not None:
+        yield from _models(find.lineage(store, artifact))
+
+
+def _models(node: Node) -> Iterator[str]:
+    if node.kind == "model":
+        yield node.label
+    for parent in node.parents:
+        yield from _models(parent)
 
 
 def _refuse_same(inputs: Mapping[str, Input], roles: Mapping[str, str]) -> None:

@@ -127,6 +127,29 @@ def test_an_opponent_is_a_student_the_teacher_or_what_people_wrote(
     assert f"{plan}, 60 items" in told(found)
 
 
+def test_several_judges_are_named_with_their_servers_and_all_hosts_are_asked_about(
+    ketchup,
+) -> None:
+    judges = ("--judge", f"small@{HERE}", "--judge", f"org/large@2@{THERE}")
+
+    planned = ketchup("judge", "one", "two", *judges, "--dry-run")
+    refused = ketchup("judge", "one", "two", *judges)
+
+    assert f"small at {HERE}, org/large@2 at {THERE}" in told(planned)
+    assert "sent to judge.example" in told(refused)
+
+
+def test_a_teacher_of_the_judges_family_is_warned_of(ketchup, folder) -> None:
+    written(Store.open(folder / "runs"), "my-llama", comparing.written(0.9))
+
+    found = ketchup(
+        *("judge", "one", "--against", "my-llama", "--base-url", HERE, "--model", "llama-3.1-70b"),
+        "--dry-run",
+    )
+
+    assert "llama-3.1-70b is of the family Llama, and so is my-llama" in told(found)
+
+
 def test_a_system_alone_has_nobody_to_be_held_against(ketchup) -> None:
     found = ketchup("judge", "one", "--base-url", HERE, "--dry-run")
 

@@ -12,7 +12,7 @@ from judgements import judged, make_inputs, rows, spec, two
 from ketchup_cli.errors import JudgeRefused, MismatchError, SpecError, Unjudged
 from ketchup_cli.reporting import SilentReporter
 from ketchup_cli.spec import identity, to_table
-from ketchup_cli.spec_judge import JudgeSpec, OwnTaskSpec
+from ketchup_cli.spec_judge import JudgeSpec, OneJudgeSpec, OwnTaskSpec
 from ketchup_cli.stages import judge
 
 KEY = "sk-never-on-a-disk-1234567890"
@@ -259,6 +259,15 @@ def test_ratings_of_one_system_are_published_with_their_mean(tmp_path: Path) -> 
     assert found["judges"][0]["abilities"]["refused"].keys() == {"logprob"}
 
 
+def test_a_judge_of_the_family_that_wrote_is_warned_of_before_it_is_asked(tmp_path: Path) -> None:
+    asked = spec("http://judge/v1", tmp_path, systems=("qwen-student", "bad"), model="Qwen3-32B")
+
+    plan = judge.plan(asked, two(tmp_path))
+
+    (warning,) = [text for label, text in plan if label == "warning"]
+    assert warning.startswith("Qwen3-32B is of the family Qwen, and so is qwen-student")
+
+
 WRONG = {
     "no-server": ({"base_url": ""}, "`base_url` is empty"),
     "no-model": ({"model": ""}, "`model` is empty"),
@@ -266,6 +275,10 @@ WRONG = {
     "aspect-twice": ({"aspects": ("quality", "quality")}, "each once"),
     "task": ({"task": "poems"}, "`poems` is not a task"),
     "one-system": ({"systems": ("good",)}, "1 systems are named"),
+    "judge-twice": (
+        {"judges": (OneJudgeSpec(model="a"), OneJudgeSpec(model="a"))},
+        "the judge `a` is named twice",
+    ),
     "itself": ({"against": "good"}, "`good` cannot be held against itself"),
     "rated": ({"mode": "rating", "against": "reference"}, "`reference` is nobody's opponent"),
     "shown": ({"against": "reference"}, "would know the opponent's text"),

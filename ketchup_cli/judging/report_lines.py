@@ -1,0 +1,106 @@
+"""What is said of a judgement at the terminal."""
+
+from __future__ import annotations
+
+from ketchup_cli.judging.agreeing import JudgesAgreement
+from ketchup_cli.judging.human import HumanFigure
+from ketchup_cli.judging.rating_figures import RatingDifference, RatingFigure
+from ketchup_cli.judging.report import Report
+from ketchup_cli.judging.tally import Figure
+
+
+def lines(report: Report) -> list[tuple[str, str]]:
+    """Return what a person reads: a line a figure, then the claims, then the judges themselves."""
+    several = len(report.judges) > 1
+
+    def by(judge: str) -> str:
+        return f"{judge}: " if several else ""
+
+    told = [(one.aspect, by(one.judge) + _figure_line(one)) for one in report.figures]
+    told += [(one.aspect, by(one.judge) + _rating_line(one)) for one in report.ratings]
+    told += [(one.aspect, by(one.judge) + _difference_line(one)) for one in report.differences]
+    claimed = [by(one.judge) + one.claim for one in report.figures]
+    claimed += [by(one.judge) + one.claim for one in report.differences]
+    told += [
+        ("" if number else "claim", claim) for number, claim in enumerate(dict.fromkeys(claimed))
+    ]
+    told += [line for one in report.agreement for line in _agreement_lines(one)]
+    told += [("people", by(one.judge) + _human_line(one)) for one in report.human]
+    for judge in report.judges:
+        controls = judge.controls
+        if controls.asked:
+            kinds = ", ".join(f"{kind} {count}" for kind, count in controls.by_kind.items())
+            right = f"{controls.right} of {controls.asked} right ({kinds})"
+            told.append(("controls", by(judge.name) + right))
+        if judge.unjudged:
+            reasons = ", ".join(f"{count} {reason}" for reason, count in judge.unjudged.items())
+            told.append(("unjudged", by(judge.name) + reasons))
+    return told
+
+
+def _agreement_lines(found: JudgesAgreement) -> list[tuple[str, str]]:
+    told = [("agreement", f"{found.aspect}: alpha {_coefficient(found.alpha, found.interval)}")]
+    for pair in found.pairs:
+        same = "" if pair.same is None else f", the same on {pair.same:.0%} of {pair.units}"
+        kappa = _coefficient(pair.kappa, pair.interval)
+        told.append(("", f"{found.aspect}: {pair.one} and {pair.other}, kappa {kappa}{same}"))
+    return told
+
+
+def _human_line(found: HumanFigure) -> str:
+    parts = [
+        f"{found.aspect}, {found.x} against {found.y}: corrected"
+        f" {_rate(found.corrected, found.corrected_interval)}",
+        f"{found.units} labelled",
+        f"kappa {_coefficient(found.kappa, found.kappa_interval)}",
+    ]
+    parts += [] if found.same is None else [f"the same on {found.same:.0%}"]
+    return ", ".join(parts)
+
+
+def _rate(rate: float | None, interval: tuple[float, float] | None) -> str:
+    if rate is None or interval is None:
+        return (
+            "not possible: this judge tells people's wins from their losses no better than a coin"
+        )
+    return f"{rate:.1%} [{interval[0]:.1%}, {interval[1]:.1%}]"
+
+
+def _coefficient(value: float | None, interval: tuple[float, float] | None) -> str:
+    if value is None:
+        return "does not exist: nothing was labelled twice, or all alike"
+    return f"{value:.2f}" + ("" if interval is None else f" [{interval[0]:.2f}, {interval[1]:.2f}]")
+
+
+def _rating_line(figure: RatingFigure) -> str:
+    if figure.mean is None:
+        return f"{figure.system}: nothing rated"
+    parts = [f"{figure.system}: {figure.mean:.2f}"]
+    if figure.interval is not None:
+        parts[0] += f" [{figure.interval[0]:.2f}, {figure.interval[1]:.2f}]"
+    parts.append(" ".join(f"{rating}:{count}" for rating, count in figure.ratings.items()))
+    return ", ".join(parts)
+
+
+def _difference_line(apart: RatingDifference) -> str:
+    if apart.difference is None or apart.interval is None:
+        return f"{apart.x} less {apart.y}: nothing rated in both"
+    low, high = apart.interval
+    told = f"{apart.x} less {apart.y}: {apart.difference:+.2f} [{low:+.2f}, {high:+.2f}]"
+    return told if apart.p_holm is None else f"{told}, p {apart.p_holm:.2g}"
+
+
+def _figure_line(figure: Figure) -> str:
+    counts = f"{figure.wins} won, {figure.ties} tied, {figure.losses} lost"
+    if figure.win_rate is None or figure.interval is None:
+        return f"{figure.x} against {figure.y}: {counts}"
+    low, high = figure.interval
+    parts = [
+        f"{figure.x} against {figure.y}: {figure.win_rate:.1%} [{low:.1%}, {high:.1%}]",
+        f"p {figure.p_holm:.2g}" if figure.p_holm is not None else "",
+        counts,
+        f"orders agree {figure.consistency:.0%}" if figure.consistency is not None else "",
+        f"first slot {figure.first_slot:.0%}" if figure.first_slot is not None else "",
+        f"at equal length {figure.length_adjusted:.1%}" if figure.length_adjusted else "",
+    ]
+    return ", ".join(filter(None, parts))
