@@ -6,7 +6,9 @@ import msgspec
 
 
 @final
-class Example(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Example(
+    msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True
+):
     """One row of a corpus: a prompt and the texts people wrote for it.
 
     Invariant: `id` is unique in its split and depends on the content only.
@@ -15,6 +17,10 @@ class Example(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     id: str
     prompt: str
     references: tuple[str, ...]
+    reversed: Literal["", "text", "tokens"] = ""
+    """Whether the row tells its text from last to first: as it stands here, or once it is in tokens."""
+    group: str = ""
+    """What it is counted with where a score is told by group."""
 
 
 @final

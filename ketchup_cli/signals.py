@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-Prefixes = Literal["data", "teacher", "student", "pairs", "extra", "rehearsal"]
+Prefixes = Literal["data", "teacher", "student", "pairs", "extra", "rehearsal", "reversed"]
 """Who wrote the completions: the corpus, the teacher (pseudo-targets), the student itself, teacher
-and student one each for every prompt, a second corpus, or a reference that was sampled once
-(rollouts)."""
+and student one each for every prompt, a second corpus, a reference that was sampled once (rollouts), or
+the corpus in the rows that tell their text from last to first."""
 
 NEW_TEXT: tuple[Prefixes, ...] = ("student", "pairs")
 """Completions of which some are written while the student learns, so that no cache knows them."""

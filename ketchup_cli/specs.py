@@ -30,6 +30,7 @@ from ketchup_cli.spec_parts import (
     TrainingSpec,
     ValidationSpec,
 )
+from ketchup_cli.spec_reverse import ReversalProbeSpec, ReverseSpec
 from ketchup_cli.spec_rewards import RehearsalSpec, RewardSpec, RolloutsSpec
 
 __all__ = [
@@ -52,6 +53,8 @@ __all__ = [
     "OptimizerSpec",
     "RehearsalSpec",
     "ReplaySpec",
+    "ReversalProbeSpec",
+    "ReverseSpec",
     "RewardSpec",
     "RolloutSpec",
     "RolloutsSpec",

@@ -19,6 +19,7 @@ from ketchup_cli.cli import (
     inspect,
     judging,
     report,
+    reversing,
     rollouts,
     stages,
     teachers,
@@ -51,6 +52,7 @@ EXAMPLES = {
     **rollouts.EXAMPLES,
     **comparisons.EXAMPLES,
     **judging.EXAMPLES,
+    **reversing.EXAMPLES,
 }
 """A line for each stage that runs as printed in examples/en-nl, once its pipeline has."""
 
@@ -58,6 +60,8 @@ STAGE_COMMANDS: Commands = tuple(
     (name, function, EXAMPLES[name])
     for name, function in (
         ("corpus", stages.corpus),
+        ("reverse", reversing.reverse),
+        ("reversal-probe", reversing.reversal_probe),
         ("new-model", stages.new_model),
         ("shrink", stages.shrink),
         ("train", stages.train),

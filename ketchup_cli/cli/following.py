@@ -8,6 +8,8 @@ from ketchup_cli.cli.request import Next, Request
 
 AFTER: Mapping[str, Next] = {
     "corpus": Next(commands=("ketchup new-model", "ketchup shrink"), role="corpus"),
+    "reverse": Next(commands=("ketchup train --corpus {name}",)),
+    "reversal-probe": Next(commands=("ketchup reverse --corpus {name}",)),
     "new-model": Next(commands=("ketchup train --student {name}",), carried=("corpus",)),
     "shrink": Next(commands=("ketchup distill --student {name}",), carried=("teacher",)),
     "train": Next(commands=("ketchup generate --model {name}",), carried=("corpus",)),

@@ -86,8 +86,25 @@ def encode_pairs(
     else:
         ids = [item for item in completions if not isinstance(item, str)]
     prompts = policy.prompt_ids([example.prompt for example in examples])
-    pairs = list(zip(prompts, ids, strict=True))
+    pairs = [
+        from_last(policy, *pair) if example.reversed == "tokens" else pair
+        for example, pair in zip(examples, zip(prompts, ids, strict=True), strict=True)
+    ]
     return _limit([example.id for example in examples], pairs, limits, end=policy.eos_id)
+
+
+def from_last(
+    policy: Policy, prompt: Sequence[int], completion: Sequence[int]
+) -> tuple[list[int], list[int]]:
+    """Return a row's ids from last to first: one id as the prompt, all others as the completion.
+
+    Special tokens stay at the ends, and no id becomes another.
+    """
+    starts = [policy.tokenizer.bos_token_id] if prompt[0] == policy.tokenizer.bos_token_id else []
+    ends = [policy.eos_id] if completion[-1] == policy.eos_id else []
+    inner = [*prompt[len(starts) :], *completion[: len(completion) - len(ends)]]
+    turned = inner[::-1]
+    return [*starts, turned[0]], [*turned[1:], *ends]
 
 
 def _limit(

@@ -21,7 +21,14 @@ def reference_rows(policy: Policy, examples: Sequence[Example], limits: Limits) 
     Raises:
         DataError: an example has no reference, or a row is longer than allowed and `too_long` is
             "error".
+        MismatchError: texts from last to first for a model that reads the prompt apart.
     """
+    if policy.kind == "encoder-decoder" and any(example.reversed for example in examples):
+        raise MismatchError(
+            "the corpus tells texts from last to first, which is for causal models; this one has an"
+            " encoder",
+            hint="--corpus with the name of the corpus it was made from",
+        )
     for example in examples:
         if not example.references:
             raise DataError(

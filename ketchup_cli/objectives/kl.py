@@ -51,7 +51,7 @@ class Kl(Objective):
     def needs(self) -> Needs:
         """Return the teacher's top entries on anyone's completions."""
         return Needs(
-            prefixes=("data", "teacher", "student"),
+            prefixes=("data", "teacher", "student", "reversed"),
             teacher="top",
             sampled=True,
             temperature=self.temperature,

@@ -28,7 +28,7 @@ class Nll(Objective):
     @property
     def needs(self) -> Needs:
         """Return completions of the corpus, of the teacher, or of a second corpus."""
-        return Needs(prefixes=("data", "teacher", "extra"))
+        return Needs(prefixes=("data", "teacher", "extra", "reversed"))
 
     def __call__(self, inputs: Inputs) -> TokenLoss:
         """Return the smoothed negative log-likelihood of every token."""

@@ -1,4 +1,4 @@
-"""Exact match, and three readings of a GSM8K answer.
+"""Exact match, by letter or without regard to case and spaces, and three readings of a GSM8K answer.
 
 gsm8k-strict and gsm8k-flexible read as lm-evaluation-harness does (filters strict-match and
 flexible-extract of its task gsm8k, and what its exact_match ignores), for comparability.
@@ -14,7 +14,7 @@ from ketchup_cli.errors import DataError
 from ketchup_cli.scoring.items import check_items
 from ketchup_cli.scoring.measurement import Measurement, mean_measurement
 
-NAMES = ("exact", "gsm8k-strict", "gsm8k-flexible", "gsm8k-numeric")
+NAMES = ("exact", "exact-folded", "gsm8k-strict", "gsm8k-flexible", "gsm8k-numeric")
 
 _STRICT = re.compile(r"#### (\-?[0-9\.\,]+)")
 _FLEXIBLE = re.compile(r"(-?[$0-9.,]{2,})|(-?[0-9]+)")
@@ -57,6 +57,12 @@ def _measure(
             for text, several in zip(hypotheses, references, strict=True)
         ]
         return mean_measurement(name, _percent(matches), "exact|strip:yes|case:mixed|refs:any")
+    if name == "exact-folded":
+        matches = [
+            fold(text) in {fold(reference) for reference in several}
+            for text, several in zip(hypotheses, references, strict=True)
+        ]
+        return mean_measurement(name, _percent(matches), "exact|spaces:folded|case:folded|refs:any")
     read = READINGS[name]
     extracted = tuple(read(text) for text in hypotheses)
     if name == "gsm8k-numeric":
@@ -69,6 +75,20 @@ def _measure(
     measured = mean_measurement(name, _percent(matches), _SIGNATURES[name])
     unread = 100.0 * extracted.count(None) / len(extracted)
     return replace(measured, extracted=extracted, details={"no_answer": unread})
+
+
+def by_group(one: Measurement, groups: Sequence[str]) -> Measurement:
+    """Return a measurement with the mean of every group among its details; as it is without groups."""
+    means = {}
+    for group in dict.fromkeys(group for group in groups if group):
+        own = [value or 0.0 for value, of in zip(one.items, groups, strict=True) if of == group]
+        means[group] = sum(own) / len(own)
+    return replace(one, details={**one.details, **means}) if means else one
+
+
+def fold(text: str) -> str:
+    """Return a text without regard to case and to how its words are spaced."""
+    return " ".join(text.casefold().split())
 
 
 def _percent(matches: Sequence[bool]) -> list[float]:

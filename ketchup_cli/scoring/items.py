@@ -24,6 +24,8 @@ class Items:
     """What was asked; empty where nobody said."""
     unfinished: tuple[bool, ...] = ()
     """Whether the hypothesis was cut at a length; empty where nobody said."""
+    groups: tuple[str, ...] = ()
+    """What each example is counted with by group; empty where nobody said."""
     samples: tuple[tuple[str, ...], ...] = ()
     """All texts of an example, sample 0 first; empty where there is one of each."""
     base: tuple[tuple[str, ...], ...] = ()
@@ -53,6 +55,7 @@ def join(examples: Sequence[Example], generations: Sequence[Generation]) -> Item
         references=tuple(example.references for example in examples),
         prompts=tuple(example.prompt for example in examples),
         unfinished=tuple(id in unfinished for id in wanted),
+        groups=tuple(example.group for example in examples),
         samples=_samples(wanted, generations),
     )
 

@@ -212,7 +212,8 @@ def _of_rouge(names: Sequence[str], items: Items, settings: Settings) -> Found:
 
 
 def _of_exact(names: Sequence[str], items: Items, _settings: Settings) -> Found:
-    return {one.metric: (one,) for one in exact.measure(names, items.hypotheses, items.references)}
+    found = exact.measure(names, items.hypotheses, items.references)
+    return {one.metric: (exact.by_group(one, items.groups),) for one in found}
 
 
 _FAMILIES: Mapping[tuple[str, ...], Family] = {

@@ -42,7 +42,7 @@ class Stage:
     """Raised by hand when the stage's meaning changes; part of every id."""
     spec: type[Spec]
     roles: tuple[Role, ...]
-    output_role: str
+    output_role: str = ""
     """The role in `ketchup.toml` whose name the result gets when no --name is given."""
 
 
@@ -117,13 +117,28 @@ STAGES: Mapping[str, Stage] = {
             output_role="corpus",
         ),
         Stage(
+            name="reverse",
+            module="ketchup_cli.stages.reverse",
+            kind="corpus",
+            version=1,
+            spec=specs.ReverseSpec,
+            roles=(_CORPUS,),
+        ),
+        Stage(
+            name="reversal-probe",
+            module="ketchup_cli.stages.reversal_probe",
+            kind="corpus",
+            version=1,
+            spec=specs.ReversalProbeSpec,
+            roles=(),
+        ),
+        Stage(
             name="new-model",
             module="ketchup_cli.stages.new_model",
             kind="model",
             version=1,
             spec=specs.NewModelSpec,
             roles=(_CORPUS,),
-            output_role="",
         ),
         Stage(
             name="shrink",
@@ -141,7 +156,6 @@ STAGES: Mapping[str, Stage] = {
             version=1,
             spec=specs.TrainSpec,
             roles=(Role(name="student", kind="model"), _CORPUS),
-            output_role="",
         ),
         Stage(
             name="cache-teacher",
@@ -159,7 +173,6 @@ STAGES: Mapping[str, Stage] = {
             version=1,
             spec=specs.ImportCacheSpec,
             roles=(_CORPUS, Role(name="student", kind="model")),
-            output_role="",
         ),
         Stage(
             name="seqkd",
@@ -219,7 +232,6 @@ STAGES: Mapping[str, Stage] = {
                     used=_distill_uses_rollouts,
                 ),
             ),
-            output_role="",
         ),
         Stage(
             name="circuits",
@@ -228,7 +240,6 @@ STAGES: Mapping[str, Stage] = {
             version=1,
             spec=specs.CircuitsSpec,
             roles=(),
-            output_role="",
         ),
         Stage(
             name="merge-teacher",
@@ -237,7 +248,6 @@ STAGES: Mapping[str, Stage] = {
             version=1,
             spec=specs.MergeTeacherSpec,
             roles=(Role(name="student", kind="model"), Role(name="teacher", kind="model")),
-            output_role="",
         ),
         Stage(
             name="lab",
@@ -250,7 +260,6 @@ STAGES: Mapping[str, Stage] = {
                 Role(name="teacher", kind="model"),
                 _CORPUS,
             ),
-            output_role="",
         ),
         Stage(
             name="angles",
@@ -263,7 +272,6 @@ STAGES: Mapping[str, Stage] = {
                 Role(name="teacher", kind="model"),
                 _CORPUS,
             ),
-            output_role="",
         ),
         Stage(
             name="generate",
@@ -320,7 +328,6 @@ STAGES: Mapping[str, Stage] = {
                     used=lambda spec: spec.teacher in {"auto", "cache"},
                 ),
             ),
-            output_role="",
         ),
         Stage(
             name="compare",

@@ -13,6 +13,7 @@ from ketchup_cli.reporting import Reporter, how_often
 from ketchup_cli.rewards.rewarder import is_named
 from ketchup_cli.signals import NEW_TEXT, Prefixes
 from ketchup_cli.specs import DistillSpec
+from ketchup_cli.stages.directions import of_direction, terms_of
 from ketchup_cli.stages.gate import gate_of_run
 from ketchup_cli.stages.learned_rows import encoded_rows
 from ketchup_cli.stages.learning import Learner, give_part
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
 
 def plan(spec: DistillSpec, inputs: Mapping[str, Input]) -> tuple[tuple[str, str], ...]:
     """Return the plan's lines: the loss, who the teacher is and why, the size of the work."""
-    terms = objectives.terms(spec.objective)
+    terms = terms_of(spec, inputs)
     _check_terms(spec, terms)
     validation = spec.validation
     size = f"batches of {spec.tokens_per_batch:,} tokens"
@@ -130,7 +131,7 @@ def _run(
     from ketchup_cli.train.resume import Checkpoints
     from ketchup_cli.train.run import Run
 
-    terms = objectives.terms(spec.objective)
+    terms = terms_of(spec, inputs)
     _check_terms(spec, terms)
     speakers = choose(spec, terms, inputs)
     accelerator = training.make_accelerator(spec)
@@ -232,6 +233,7 @@ def _rows(
 
     examples = corpora.read_split(inputs["corpus"].path, spec.split)[: spec.examples or None]
     found: dict[Prefixes, Sequence[Row]] = {}
+    apart = any(term.prefixes == "reversed" for term in terms)
     for prefixes in dict.fromkeys(term.prefixes for term in terms):
         if stored is not None and prefixes == "rehearsal":
             encoded = stored.encoded(student, examples, training.limits(spec))
@@ -239,6 +241,8 @@ def _rows(
             asked = stored.explored(examples) if stored and prefixes == "student" else examples
             own = [term for term in terms if term.prefixes == prefixes]
             encoded = encoded_rows(spec, own, inputs, student=student, examples=asked)
+        if apart and prefixes in {"data", "reversed"}:
+            encoded = of_direction(encoded, examples, prefixes)
         training.note_encoded(encoded, reporter, what=f"{prefixes} rows")
         if prefixes == "pairs":
             _note_unpaired(encoded.rows, examples, reporter)

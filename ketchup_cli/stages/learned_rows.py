@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from ketchup_cli import corpora
 from ketchup_cli.objectives import Term
 from ketchup_cli.records import Example, Generation
+from ketchup_cli.signals import NEW_TEXT
 from ketchup_cli.specs import DistillSpec
 from ketchup_cli.store.find import Input
 
@@ -42,11 +43,13 @@ def encoded_rows(
     from ketchup_cli.stages import training
 
     (prefixes,) = {term.prefixes for term in terms}
+    if prefixes in NEW_TEXT:
+        examples = [example for example in examples if not example.reversed]
     if prefixes == "student":
         limit = Limits(prompt=spec.max_prompt_tokens, too_long=spec.too_long)
         return encode_prompts(student, examples, limit)
     limits = training.limits(spec)
-    if prefixes == "data":
+    if prefixes in {"data", "reversed"}:
         return reference_rows(student, examples, limits)
     if prefixes == "extra":
         others = corpora.read_split(inputs["extra-corpus"].path, spec.split)

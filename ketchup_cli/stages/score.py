@@ -235,6 +235,13 @@ def _sample_warning(spec: ScoreSpec, generations: Sequence[Generation]) -> tuple
 
 
 def _told(score: Score) -> str:
+    if score.metric == "exact-folded" and score.details:
+        each = ", ".join(f"{name} {value:.1f}" for name, value in score.details.items())
+        return f"{_value_told(score)}   {each}"
+    return _value_told(score)
+
+
+def _value_told(score: Score) -> str:
     if score.interval is None:
         return f"{score.value:.2f}   {score.signature}"
     low, high = score.interval

@@ -1,6 +1,7 @@
 import pytest
 
 from ketchup_cli.errors import DataError
+from ketchup_cli.scoring import exact
 from ketchup_cli.scoring.exact import (
     corpus_value,
     measure,
@@ -124,3 +125,20 @@ def test_a_reference_without_a_number_is_refused_with_its_item() -> None:
 
 def test_an_answer_that_is_not_found_is_never_right() -> None:
     assert corpus_value("gsm8k-strict", ["#### x"], [["#### x"]]) == 0.0
+
+
+def test_folding_looks_at_neither_case_nor_spaces():
+    texts, references = [" New  York", "new york!"], [["new york"], ["New York"]]
+
+    (found,) = exact.measure(["exact-folded"], texts, references)
+
+    assert found.items == (100.0, 0.0)
+
+
+def test_a_score_by_group_is_the_mean_of_each():
+    (one,) = exact.measure(["exact"], ["a", "b", "c"], [["a"], ["x"], ["c"]])
+
+    found = exact.by_group(one, ["forward", "backward", "backward"])
+
+    assert found.details == {"forward": 100.0, "backward": 50.0}
+    assert exact.by_group(one, ["", "", ""]) is one
