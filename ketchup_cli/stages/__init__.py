@@ -41,7 +41,7 @@ class Stage:
     version: int
     """Raised by hand when the stage's meaning changes; part of every id."""
     spec: type[Spec]
-    roles: tuple[Role, ...]
+    roles: tuple[Role, ...] = ()
     output_role: str = ""
     """The role in `ketchup.toml` whose name the result gets when no --name is given."""
 
@@ -113,7 +113,6 @@ STAGES: Mapping[str, Stage] = {
             kind="corpus",
             version=1,
             spec=specs.CorpusSpec,
-            roles=(),
             output_role="corpus",
         ),
         Stage(
@@ -130,7 +129,6 @@ STAGES: Mapping[str, Stage] = {
             kind="corpus",
             version=1,
             spec=specs.ReversalProbeSpec,
-            roles=(),
         ),
         Stage(
             name="new-model",
@@ -239,7 +237,6 @@ STAGES: Mapping[str, Stage] = {
             kind="circuit",
             version=1,
             spec=specs.CircuitsSpec,
-            roles=(),
         ),
         Stage(
             name="merge-teacher",
