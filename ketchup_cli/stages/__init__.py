@@ -38,9 +38,9 @@ class Stage:
     name: str
     module: str
     kind: str
-    version: int
-    """Raised by hand when the stage's meaning changes; part of every id."""
     spec: type[Spec]
+    version: int = 1
+    """Raised by hand when the stage's meaning changes; part of every id."""
     roles: tuple[Role, ...] = ()
     output_role: str = ""
     """The role in `ketchup.toml` whose name the result gets when no --name is given."""
@@ -111,7 +111,6 @@ STAGES: Mapping[str, Stage] = {
             name="corpus",
             module="ketchup_cli.stages.corpus",
             kind="corpus",
-            version=1,
             spec=specs.CorpusSpec,
             output_role="corpus",
         ),
@@ -119,7 +118,6 @@ STAGES: Mapping[str, Stage] = {
             name="reverse",
             module="ketchup_cli.stages.reverse",
             kind="corpus",
-            version=1,
             spec=specs.ReverseSpec,
             roles=(_CORPUS,),
         ),
@@ -127,14 +125,12 @@ STAGES: Mapping[str, Stage] = {
             name="reversal-probe",
             module="ketchup_cli.stages.reversal_probe",
             kind="corpus",
-            version=1,
             spec=specs.ReversalProbeSpec,
         ),
         Stage(
             name="new-model",
             module="ketchup_cli.stages.new_model",
             kind="model",
-            version=1,
             spec=specs.NewModelSpec,
             roles=(_CORPUS,),
         ),
@@ -142,7 +138,6 @@ STAGES: Mapping[str, Stage] = {
             name="shrink",
             module="ketchup_cli.stages.shrink",
             kind="model",
-            version=1,
             spec=specs.ShrinkSpec,
             roles=(Role(name="teacher", kind="model"),),
             output_role="student",
@@ -151,7 +146,6 @@ STAGES: Mapping[str, Stage] = {
             name="train",
             module="ketchup_cli.stages.train",
             kind="model",
-            version=1,
             spec=specs.TrainSpec,
             roles=(Role(name="student", kind="model"), _CORPUS),
         ),
@@ -159,7 +153,6 @@ STAGES: Mapping[str, Stage] = {
             name="cache-teacher",
             module="ketchup_cli.stages.cache_teacher",
             kind="teacher-cache",
-            version=1,
             spec=specs.CacheTeacherSpec,
             roles=(Role(name="teacher", kind="model"), _CORPUS, _PSEUDO_TARGETS),
             output_role="cache",
@@ -168,7 +161,6 @@ STAGES: Mapping[str, Stage] = {
             name="import-cache",
             module="ketchup_cli.stages.import_cache",
             kind="teacher-cache",
-            version=1,
             spec=specs.ImportCacheSpec,
             roles=(_CORPUS, Role(name="student", kind="model")),
         ),
@@ -176,7 +168,6 @@ STAGES: Mapping[str, Stage] = {
             name="seqkd",
             module="ketchup_cli.stages.seqkd",
             kind="pseudo-targets",
-            version=1,
             spec=specs.SeqkdSpec,
             roles=(
                 Role(
@@ -199,7 +190,6 @@ STAGES: Mapping[str, Stage] = {
             name="distill",
             module="ketchup_cli.stages.distill",
             kind="model",
-            version=1,
             spec=specs.DistillSpec,
             roles=(
                 Role(name="student", kind="model"),
@@ -235,14 +225,12 @@ STAGES: Mapping[str, Stage] = {
             name="circuits",
             module="ketchup_cli.stages.circuits",
             kind="circuit",
-            version=1,
             spec=specs.CircuitsSpec,
         ),
         Stage(
             name="merge-teacher",
             module="ketchup_cli.stages.merge_teacher",
             kind="model",
-            version=1,
             spec=specs.MergeTeacherSpec,
             roles=(Role(name="student", kind="model"), Role(name="teacher", kind="model")),
         ),
@@ -250,7 +238,6 @@ STAGES: Mapping[str, Stage] = {
             name="lab",
             module="ketchup_cli.stages.lab",
             kind="lab",
-            version=1,
             spec=specs.LabSpec,
             roles=(
                 Role(name="student", kind="model"),
@@ -262,7 +249,6 @@ STAGES: Mapping[str, Stage] = {
             name="angles",
             module="ketchup_cli.stages.angles",
             kind="angles",
-            version=1,
             spec=specs.AnglesSpec,
             roles=(
                 Role(name="student", kind="model"),
@@ -274,7 +260,6 @@ STAGES: Mapping[str, Stage] = {
             name="generate",
             module="ketchup_cli.stages.generate",
             kind="generations",
-            version=1,
             spec=specs.GenerateSpec,
             roles=(Role(name="model", kind="model"), _CORPUS),
             output_role="generations",
@@ -283,7 +268,6 @@ STAGES: Mapping[str, Stage] = {
             name="rollout",
             module="ketchup_cli.stages.rollout",
             kind="rollouts",
-            version=1,
             spec=specs.RolloutsSpec,
             roles=(Role(name="model", kind="model"), _CORPUS),
             output_role="rollouts",
@@ -292,7 +276,6 @@ STAGES: Mapping[str, Stage] = {
             name="score",
             module="ketchup_cli.stages.score",
             kind="scores",
-            version=1,
             spec=specs.ScoreSpec,
             roles=(
                 Role(name="generations", kind="generations"),
@@ -307,7 +290,6 @@ STAGES: Mapping[str, Stage] = {
             name="calibration",
             module="ketchup_cli.stages.calibration",
             kind="scores",
-            version=1,
             spec=specs.CalibrationSpec,
             roles=(
                 Role(name="model", kind="model"),
@@ -330,7 +312,6 @@ STAGES: Mapping[str, Stage] = {
             name="compare",
             module="ketchup_cli.stages.compare",
             kind="comparison",
-            version=1,
             spec=specs.CompareSpec,
             roles=(_CORPUS,),
             output_role="comparison",
@@ -339,7 +320,6 @@ STAGES: Mapping[str, Stage] = {
             name="judge",
             module="ketchup_cli.stages.judge",
             kind="verdicts",
-            version=1,
             spec=specs.JudgeSpec,
             roles=(_CORPUS,),
             output_role="verdicts",
