@@ -45,11 +45,10 @@ class Menu:
             return self.ask_token
         shown = [word if self.as_number else f'"{word}"' for word in self.choices]
         if protocol != "text":
-            # the middle of a scale: who copies an example shall not rate low
-            example = shown[len(shown) // 2] if self.as_number else shown[0]
+            # no example object: a weak judge copies it, choice and all
             return (
-                'Answer with one JSON object and nothing else: {"reason": "at most 60 words",'
-                f' "{self.key}": {example}}} where the {self.key} is {_either(shown)}.'
+                'Answer with one JSON object and nothing else. Its first field, "reason", says why'
+                f' in at most 60 words; its second, "{self.key}", is {_either(shown)}.'
             )
         lines = [f"{self.key.upper()}: {word}" for word in self.choices]
         return (

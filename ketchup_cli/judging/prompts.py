@@ -16,7 +16,7 @@ from typing import final
 
 from ketchup_cli.judging.menus import RATINGS, VERDICTS, Menu, Protocol
 
-FORM, RATING_FORM = "pairwise/1", "rating/1"
+FORM, RATING_FORM = "pairwise/2", "rating/2"
 """Versions of the wording; the wording itself is part of every request's key."""
 TRUNCATED = "[truncated]"
 

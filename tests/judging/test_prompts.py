@@ -105,3 +105,15 @@ def test_exactly_controls_half_characters_and_turns_of_direction_are_taken_out()
             or unicodedata.bidirectional(character) in turns
         )
     )
+
+
+@pytest.mark.parametrize("protocol", ["json_schema", "json_object"])
+@pytest.mark.parametrize(("second", "key"), [("another", "verdict"), (None, "rating")])
+def test_no_object_is_shown_that_a_weak_judge_could_copy(
+    protocol: str, second: str | None, key: str
+) -> None:
+    shown = user(question(second=second), protocol=protocol)
+
+    assert f'"{key}"' in shown
+    assert not re.search(rf'"{key}"\s*:', shown)
+    assert "{" not in shown
