@@ -29,6 +29,8 @@ BEGINNING = (
     "cache-teacher",
     "seqkd",
     "shrink",
+    "rollout --model small --name try-rollouts --set decoding.texts=4 --set decoding.max_new_tokens=8"
+    " --set reward.shaped=chrf --set reward.threshold=0.02 --set reward.cut=judged",
 )
 
 PACKAGES = """\

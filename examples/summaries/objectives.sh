@@ -52,6 +52,12 @@ learn vopd --objective vopd
 learn vopd-top-k --objective vopd --set objective.support=top-k
 learn minillm --objective minillm --set rollout.teacher_share=0.2
 
+# by a reward of one's own, with the teacher beside it or with stored samples
+quietly rollout --model kl-student --name try-rollouts --set examples=100 --set decoding.texts=4 \
+    --set decoding.max_new_tokens=24 --set reward.shaped=rougeL --set reward.threshold=0.2
+learn kdrl --objective kdrl --set reward.shaped=rougeL
+learn dph-rl --objective dph_rl --rollouts try-rollouts --set reward.shaped=rougeL --set reward.threshold=0.2
+
 # by preferences: the student's text against the teacher's, or token against token
 learn dpkd --objective dpkd --set rollout.samples=1
 learn dpkd-token --objective dpkd --preset released

@@ -15,7 +15,7 @@ import msgspec
 
 from ketchup_cli.errors import SpecError
 from ketchup_cli.objectives.base import Objective, Term
-from ketchup_cli.signals import TEACHER_TEXT, Prefixes
+from ketchup_cli.signals import Prefixes
 from ketchup_cli.spec import Table, unknown
 
 __all__ = [
@@ -142,7 +142,7 @@ def reads_teacher_text(tables: Iterable[Mapping[str, Any]]) -> bool:
     Raises:
         SpecError: one cannot be built.
     """
-    return any(term.prefixes in TEACHER_TEXT for table in tables for term in build(table))
+    return any(term.teacher_text for table in tables for term in build(table))
 
 
 def to_tables(terms: Iterable[Term]) -> tuple[Table, ...]:

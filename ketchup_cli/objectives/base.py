@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar, final
 from ketchup_cli import functional as F
 from ketchup_cli.errors import MismatchError, SpecError
 from ketchup_cli.signals import (
+    NEW_TEXT,
+    TEACHER_TEXT,
     Inputs,
     Loss,
     Needs,
@@ -105,6 +107,16 @@ class Term:
     def needs(self) -> Needs:
         """Return what the objective needs."""
         return self.objective.needs
+
+    @property
+    def new_text(self) -> bool:
+        """Return whether some completions are written while the student learns."""
+        return self.prefixes in NEW_TEXT
+
+    @property
+    def teacher_text(self) -> bool:
+        """Return whether some completions are pseudo-targets."""
+        return self.prefixes in TEACHER_TEXT
 
 
 def check_range(name: str, value: float, *, low: float, high: float = math.inf) -> None:

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import Any, final
 
 from ketchup_cli import specs
-from ketchup_cli.signals import NEW_TEXT, TEACHER_TEXT
 from ketchup_cli.spec import Spec
 
 
@@ -58,7 +57,7 @@ def _objective_terms(spec: specs.DistillSpec) -> Any:
 
 def _distill_needs_teacher(spec: specs.DistillSpec) -> bool:
     return spec.teacher != "cache" and any(
-        term.needs.any_teacher and (term.prefixes in NEW_TEXT or spec.teacher == "live")
+        term.needs.any_teacher and (term.new_text or spec.teacher == "live")
         for term in _objective_terms(spec)
     )
 
@@ -71,12 +70,12 @@ def _distill_uses_teacher(spec: specs.DistillSpec) -> bool:
 
 def _distill_uses_cache(spec: specs.DistillSpec) -> bool:
     return spec.teacher != "live" and any(
-        term.needs.any_teacher and term.prefixes not in NEW_TEXT for term in _objective_terms(spec)
+        term.needs.any_teacher and not term.new_text for term in _objective_terms(spec)
     )
 
 
 def _distill_uses_pseudo_targets(spec: specs.DistillSpec) -> bool:
-    return any(term.prefixes in TEACHER_TEXT for term in _objective_terms(spec))
+    return any(term.teacher_text for term in _objective_terms(spec))
 
 
 def _distill_uses_extra(spec: specs.DistillSpec) -> bool:

@@ -11,7 +11,7 @@ from ketchup_cli.errors import SpecError
 from ketchup_cli.objectives import Term
 from ketchup_cli.reporting import Reporter, how_often
 from ketchup_cli.rewards.rewarder import is_named
-from ketchup_cli.signals import NEW_TEXT, Prefixes
+from ketchup_cli.signals import Prefixes
 from ketchup_cli.specs import DistillSpec
 from ketchup_cli.stages.directions import of_direction, terms_of
 from ketchup_cli.stages.gate import gate_of_run
@@ -47,7 +47,7 @@ def plan(spec: DistillSpec, inputs: Mapping[str, Input]) -> tuple[tuple[str, str
     _check_terms(spec, terms)
     validation = spec.validation
     size = f"batches of {spec.tokens_per_batch:,} tokens"
-    if any(term.prefixes in NEW_TEXT for term in terms):
+    if any(term.new_text for term in terms):
         size = f"{spec.rollout.prompts} prompts x {spec.rollout.samples} samples"
     warning = text_warning(terms, inputs)
     return (

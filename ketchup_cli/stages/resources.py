@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ketchup_cli import objectives
-from ketchup_cli.signals import NEW_TEXT
 
 if TYPE_CHECKING:
     from ketchup_cli.stages.bench import Bench
@@ -56,6 +55,6 @@ def _tokens(bench: Bench) -> int:
     """Return the completion tokens whose logits exist at once."""
     spec = bench.case.spec
     sizes = [spec.tokens_per_batch]
-    if any(term.prefixes in NEW_TEXT for term in objectives.terms(spec.objective)):
+    if any(term.new_text for term in objectives.terms(spec.objective)):
         sizes.append(spec.rollout.prompts * spec.rollout.samples * spec.rollout.max_new_tokens)
     return max(sizes)

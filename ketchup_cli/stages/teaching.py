@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, final
 from ketchup_cli.doctor.origins import other_author
 from ketchup_cli.errors import MismatchError
 from ketchup_cli.objectives import Term
-from ketchup_cli.signals import NEW_TEXT, TEACHER_TEXT, Prefixes
+from ketchup_cli.signals import NEW_TEXT, Prefixes
 from ketchup_cli.specs import DistillSpec
 from ketchup_cli.stages.learning import part_of
 from ketchup_cli.store.find import Input
@@ -150,7 +150,7 @@ def another_author(inputs: Mapping[str, Input], role: str) -> str | None:
 
 def text_warning(terms: Sequence[Term], inputs: Mapping[str, Input]) -> str | None:
     """Return a sentence where text that should be the teacher's own is another model's."""
-    listening = [t for t in terms if t.prefixes in TEACHER_TEXT and t.needs.any_teacher]
+    listening = [t for t in terms if t.teacher_text and t.needs.any_teacher]
     if not listening or "pseudo-targets" not in inputs:
         return None
     other = another_author(inputs, "pseudo-targets")
