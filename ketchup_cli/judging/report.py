@@ -271,8 +271,9 @@ def _leanings(found: Sequence[Figure]) -> tuple[str, ...]:
         sure = figure.units >= 10 and slot is not None
         if sure and slot is not None and abs(slot - 0.5) > 2 / math.sqrt(figure.units):
             warnings.append(
-                f"{figure.judge}, {figure.aspect}: {slot:.0%} of decisive answers chose what was shown first; both"
-                " orders were asked, so rates stand, but ties hide much"
+                f"{figure.judge}, {figure.aspect}, {figure.x} and {figure.y}: {slot:.0%} of decisive"
+                " answers chose what was shown first; both orders were asked, so rates stand, but"
+                " ties hide much"
             )
     rates: dict[tuple[str, str], dict[tuple[str, str], float]] = defaultdict(dict)
     for figure in found:
