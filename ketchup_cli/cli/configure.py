@@ -55,7 +55,9 @@ def _commented(kind: type[Spec], *, prefix: str) -> Iterator[str]:
         if isinstance(inner, type) and issubclass(inner, Spec):
             yield from _commented_values(field.default, prefix=f"{prefix}{field.name}.")
         else:
-            value = toml_value(msgspec.to_builtins(field.default))
+            made = field.default_factory
+            default = field.default if made is msgspec.NODEFAULT else made()
+            value = toml_value(msgspec.to_builtins(default))
             yield _comment(f"{prefix}{field.name}", value, docs.get(field.name, ""))
 
 

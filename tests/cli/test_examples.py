@@ -47,15 +47,18 @@ def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Path:
             ("cache-teacher",),
             ("shrink", "--set", "encoder=1"),
             ("shrink", "--set", "encoder=1", "--name", "kl-student"),
-            ("shrink", "--set", "encoder=1", "--name", "ketchup-student"),
+            ("shrink", "--set", "encoder=2", "--name", "ketchup-student"),
             (
                 *("distill", "--objective", "okd", "--student", "kl-student"),
                 *("--name", "okd-student", "--set", "updates=1", "--set", "objective.rank=2"),
                 *("--set", "validation.metric=loss", "--set", "teacher=live"),
             ),
-            (
-                *("generate", "--model", "kl-student", "--name", "kl-student-test"),
-                *("--set", "decoding.max_new_tokens=4"),
+            *(
+                (
+                    *("generate", "--model", model, "--name", f"{model}-test"),
+                    *("--set", "decoding.max_new_tokens=4"),
+                )
+                for model in ("kl-student", "ketchup-student")
             ),
         ):
             assert app.run(arguments) == 0

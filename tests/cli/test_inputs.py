@@ -138,7 +138,7 @@ def test_what_a_needed_role_lacks_says_which_stage_makes_it(folder):
         )
 
     assert "`words`" in caught.value.message
-    assert caught.value.hint == "make it with `ketchup corpus`, or see `ketchup ls`"
+    assert caught.value.hint.startswith("make it with `ketchup corpus` or ")
 
 
 def test_an_encoder_is_never_fetched_from_the_hub(folder):
