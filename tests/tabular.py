@@ -121,6 +121,6 @@ def returns(
     return F.k_step_returns(*values(task, offset_S), k=k, ending=ending)
 
 
-def close(actual: Tensor, expected: Tensor, tolerance: float = 1e-10) -> None:
+def assert_close(actual: Tensor, expected: Tensor, tolerance: float = 1e-10) -> None:
     """Assert equality up to the rounding of float64."""
     torch.testing.assert_close(actual, expected, atol=tolerance, rtol=0)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from divergence_inputs import STUDENT_BTV, TEACHER_BTV, loss_of, seen_by
 from objective_inputs import VOCABULARY, student_signal, teacher_signal
-from tabular import TabularTeacher, close, student_of
+from tabular import TabularTeacher, assert_close, student_of
 
 from ketchup_cli import functional as F
 from ketchup_cli import objectives
@@ -37,7 +37,7 @@ def slope_of(objective, inputs):
     return slope_BTV
 
 
-def same(one, other, **inputs):
+def assert_same(one, other, **inputs):
     """Assert that two objectives have one loss and one gradient."""
     seen = [seen_by(objective, **inputs) for objective in (one, other)]
     torch.testing.assert_close(loss_of(one, seen[0]), loss_of(other, seen[1]))
@@ -74,12 +74,12 @@ def test_engine_of_a_teacher_like_the_student_is_the_entropy_and_has_a_gradient(
 @pytest.mark.parametrize("mixture", ["published", "continuous"])
 @pytest.mark.parametrize(("beta", "end"), [(0.0, "kl"), (1.0, "reverse_kl")])
 def test_the_ends_of_gkd_are_kl_and_reverse_kl(mixture, beta, end):
-    same(made(name="gkd", beta=beta, mixture=mixture), made(name=end))
+    assert_same(made(name="gkd", beta=beta, mixture=mixture), made(name=end))
 
 
 @pytest.mark.parametrize(("skew", "end"), [("skew_kl", "kl"), ("skew_rkl", "reverse_kl")])
 def test_without_a_skew_the_skew_divergences_are_plain(skew, end):
-    same(made(name=skew, alpha=0.0), made(name=end))
+    assert_same(made(name=skew, alpha=0.0), made(name=end))
 
 
 def test_gkd_of_one_source_is_both_halves_of_js():
@@ -92,7 +92,7 @@ def test_gkd_of_one_source_is_both_halves_of_js():
 
 
 def test_adaptive_kl_with_every_token_in_the_head_is_kl():
-    same(made(name="adaptive_kl", mu=1.0), made(name="kl"))
+    assert_same(made(name="adaptive_kl", mu=1.0), made(name="kl"))
 
 
 def test_adaptive_kl_lies_between_kl_and_reverse_kl():
@@ -206,20 +206,20 @@ def of_completions(share):
 
 
 def test_kl_on_the_teacher_s_completions_is_that_of_completions():
-    close(total({"name": "kl", "prefixes": "teacher"}), (P_N * (P_N / Q_N).log()).sum())
+    assert_close(total({"name": "kl", "prefixes": "teacher"}), (P_N * (P_N / Q_N).log()).sum())
 
 
 def test_reverse_kl_is_that_of_completions():
-    close(total({"name": "reverse_kl"}), (Q_N * (Q_N / P_N).log()).sum())
+    assert_close(total({"name": "reverse_kl"}), (Q_N * (Q_N / P_N).log()).sum())
 
 
 def test_engine_is_the_teacher_s_cost_of_the_student_s_completions():
-    close(total({"name": "engine"}), -(Q_N * P_N.log()).sum())
+    assert_close(total({"name": "engine"}), -(Q_N * P_N.log()).sum())
 
 
 @pytest.mark.parametrize("beta", [0.25, 0.5, 0.85])
 def test_the_exact_js_is_that_of_completions(beta):
-    close(total({"name": "js", "beta": beta, "mixture": "exact"}), of_completions(beta))
+    assert_close(total({"name": "js", "beta": beta, "mixture": "exact"}), of_completions(beta))
 
 
 @pytest.mark.parametrize("beta", [0.25, 0.5, 0.85])
@@ -237,7 +237,7 @@ def test_kl_on_the_teacher_s_completions_has_the_gradient_of_completions():
     )
 
     expected_SV = TASK.gradient_of(lambda x: -(P_N * TASK.probabilities(x).log()).sum(), STUDENT_SV)
-    close(found_SV, expected_SV)
+    assert_close(found_SV, expected_SV)
 
 
 @pytest.mark.parametrize(

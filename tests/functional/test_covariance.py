@@ -36,7 +36,7 @@ def each(g_NP):
     return [g_NP, *(g_NP[group != LABELS] for group in range(len(GROUPS)))]
 
 
-def close(actual, expected):
+def assert_close(actual, expected):
     torch.testing.assert_close(actual, torch.as_tensor(expected, dtype=torch.float64))
 
 
@@ -44,7 +44,7 @@ def test_the_trace_is_that_of_the_sample_covariance():
     g_NP = vectors(0)
     expected = [torch.cov(part_NP.T).trace() for part_NP in each(g_NP)]
 
-    close(F.covariance_trace(*numbers(g_NP, g_NP)), expected)
+    assert_close(F.covariance_trace(*numbers(g_NP, g_NP)), expected)
 
 
 def test_the_product_of_means_is_the_mean_over_different_pairs():
@@ -54,7 +54,7 @@ def test_the_product_of_means_is_the_mean_over_different_pairs():
         pairs = [g[i] @ h[j] for i, j in itertools.permutations(range(len(g)), 2)]
         expected.append(sum(pairs) / len(pairs))
 
-    close(F.mean_product(*numbers(g_NP, h_NP)), expected)
+    assert_close(F.mean_product(*numbers(g_NP, h_NP)), expected)
 
 
 def test_the_noise_both_means_share_is_not_taken_for_signal():
@@ -75,7 +75,7 @@ def test_the_ratio_of_the_plain_means_is_larger_by_one_in_n():
     squares_R, products_R, count_R = numbers(g_NP, g_NP)
     plain_R = products_R / count_R**2 / F.covariance_trace(squares_R, products_R, count_R)
 
-    close(F.signal_to_noise(squares_R, products_R, count_R), plain_R - 1 / count_R)
+    assert_close(F.signal_to_noise(squares_R, products_R, count_R), plain_R - 1 / count_R)
 
 
 def test_cosine_and_bias_of_known_means():
@@ -101,7 +101,7 @@ def test_the_error_of_a_mean_is_the_usual_one_for_groups_of_one():
 
     found = F.jackknife_error(mean_R, torch.ones(5, dtype=torch.float64))
 
-    close(found, x_G.std() / 5**0.5)
+    assert_close(found, x_G.std() / 5**0.5)
 
 
 def test_the_error_of_a_ratio_by_hand_for_groups_of_unequal_size():
@@ -112,7 +112,7 @@ def test_the_error_of_a_ratio_by_hand_for_groups_of_unequal_size():
     jack = 3 * 2 - (5 / 6 * 2.5 + 4 / 6 * 1.5 + 3 / 6 * 1.0)
     square = sum((p - jack) ** 2 / (h - 1) for p, h in zip(pseudo, (6, 3, 2), strict=True)) / 3
 
-    close(F.jackknife_error(figure_R, sizes_G), square**0.5)
+    assert_close(F.jackknife_error(figure_R, sizes_G), square**0.5)
 
 
 def test_products_do_not_depend_on_how_many_columns_are_held(monkeypatch):
@@ -120,8 +120,8 @@ def test_products_do_not_depend_on_how_many_columns_are_held(monkeypatch):
     whole = F.group_products(g_NP, h_NP)
     monkeypatch.setattr("ketchup_cli.functional.covariance.COLUMNS", 2)
 
-    close(F.group_products(g_NP, h_NP), whole)
-    close(whole, g_NP @ h_NP.T)
+    assert_close(F.group_products(g_NP, h_NP), whole)
+    assert_close(whole, g_NP @ h_NP.T)
 
 
 def test_products_of_float32_sums_are_float64():

@@ -42,7 +42,7 @@ def ratio_k3(logp_1V, p_logp_1V):
     return ratio_1V * F.sampled_kl(logp_1V, p_logp_1V, kind="k3", limit=1e3)
 
 
-def close(one, other):
+def assert_close(one, other):
     torch.testing.assert_close(one, other, atol=1e-12, rtol=0)
 
 
@@ -51,7 +51,7 @@ def close(one, other):
 
 @pytest.mark.parametrize("kind", ["k1", "k3"])
 def test_k1_and_k3_have_the_value_of_the_reverse_divergence(kind):
-    close(expected(estimator(kind))[0], divergence(forward=False)[0])
+    assert_close(expected(estimator(kind))[0], divergence(forward=False)[0])
 
 
 def test_k2_has_another_value():
@@ -61,29 +61,29 @@ def test_k2_has_another_value():
 
 
 def test_k1_in_the_loss_ignores_the_teacher():
-    close(expected(estimator("k1"))[1], torch.zeros(7, dtype=torch.float64))
+    assert_close(expected(estimator("k1"))[1], torch.zeros(7, dtype=torch.float64))
 
 
 def test_k2_pulls_like_the_reverse_divergence():
-    close(expected(estimator("k2"))[1], divergence(forward=False)[1])
+    assert_close(expected(estimator("k2"))[1], divergence(forward=False)[1])
 
 
 def test_k3_pulls_like_the_forward_divergence_and_not_like_the_reverse():
     _, gradient_V = expected(estimator("k3"))
 
-    close(gradient_V, divergence(forward=True)[1])
+    assert_close(gradient_V, divergence(forward=True)[1])
     assert (gradient_V - divergence(forward=False)[1]).abs().max().item() > 0.05
 
 
 def test_k3_times_a_differentiable_ratio_pulls_like_the_reverse_divergence():
-    close(expected(ratio_k3)[1], divergence(forward=False)[1])
+    assert_close(expected(ratio_k3)[1], divergence(forward=False)[1])
 
 
 def test_k1_as_a_reward_pulls_like_the_reverse_divergence():
     def loss(logp_1V, p_logp_1V):
         return F.policy_gradient(logp_1V, p_logp_1V - logp_1V.detach())
 
-    close(expected(loss)[1], divergence(forward=False)[1])
+    assert_close(expected(loss)[1], divergence(forward=False)[1])
 
 
 @pytest.mark.parametrize("kind", ["k1", "k2", "k3"])

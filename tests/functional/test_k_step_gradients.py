@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from tabular import TabularTeacher, close, returns, student_of, values
+from tabular import TabularTeacher, assert_close, returns, student_of, values
 
 from ketchup_cli import functional as F
 
@@ -34,7 +34,7 @@ def test_with_independent_steps_the_variance_falls_as_the_theorem_says(k):
     one_step = (probability_V * (of_token_V - mean).square()).sum()
     first_N = returns_NT[:, 0]
     variance = (weight_N * (first_N - (weight_N * first_N).sum()).square()).sum()
-    close(variance, ((steps - 1) // k + 1) * one_step)
+    assert_close(variance, ((steps - 1) // k + 1) * one_step)
 
 
 def test_the_one_step_policy_gradient_is_the_gradient_of_the_expected_reward(task):
@@ -52,7 +52,9 @@ def test_the_one_step_policy_gradient_is_the_gradient_of_the_expected_reward(tas
         ahead, behind = objective(student_SV + step_SV), objective(student_SV - step_SV)
         differences_SV[s, v] = (ahead - behind) / (2 * h)
     # central differences of step 1e-5 are exact to about its square
-    close(task.expected_gradient(student_SV, returns(task, 1)), differences_SV, tolerance=1e-8)
+    assert_close(
+        task.expected_gradient(student_SV, returns(task, 1)), differences_SV, tolerance=1e-8
+    )
 
 
 @every_k
@@ -61,7 +63,7 @@ def test_an_offset_of_every_state_leaves_the_expected_gradient(task, k):
     plain_SV = task.expected_gradient(student_of(task), returns(task, k))
     moved_SV = task.expected_gradient(student_of(task), returns(task, k, offset_S=offset_S))
 
-    close(moved_SV, plain_SV)
+    assert_close(moved_SV, plain_SV)
 
 
 def expected_q(task, policy_SV):
@@ -75,7 +77,7 @@ def test_beyond_the_end_each_state_s_expected_q_is_climbed(task, k):
     student_SV = student_of(task)
 
     climbed_SV = task.gradient_of(lambda policy_SV: expected_q(task, policy_SV), student_SV)
-    close(task.expected_gradient(student_SV, returns(task, k)), climbed_SV)
+    assert_close(task.expected_gradient(student_SV, returns(task, k)), climbed_SV)
 
 
 @beyond_the_end
@@ -91,7 +93,7 @@ def test_beyond_the_end_with_entropy_the_token_reverse_kl_is_descended(task, k):
 
     climbed_SV = task.expected_gradient(student_SV, returns(task, k))
     climbed_SV = climbed_SV + task.gradient_of(entropy, student_SV)
-    close(climbed_SV, -task.gradient_of(reverse_kl, student_SV))
+    assert_close(climbed_SV, -task.gradient_of(reverse_kl, student_SV))
 
 
 @every_k
@@ -100,7 +102,7 @@ def test_a_baseline_of_the_state_leaves_the_expected_gradient(task, k):
 
     plain_SV = task.expected_gradient(student_of(task), returns(task, k))
     based_SV = task.expected_gradient(student_of(task), returns(task, k) - baseline_NT)
-    close(based_SV, plain_SV)
+    assert_close(based_SV, plain_SV)
 
 
 @every_k
@@ -110,7 +112,7 @@ def test_the_student_s_expected_q_leaves_the_expected_gradient(task, k):
 
     plain_SV = task.expected_gradient(student_SV, returns(task, k))
     weight_NT = returns(task, k) - task.of_state(baseline_S)
-    close(task.expected_gradient(student_SV, weight_NT), plain_SV)
+    assert_close(task.expected_gradient(student_SV, weight_NT), plain_SV)
 
 
 @pytest.mark.parametrize("k", [1, 2, 4])
@@ -132,7 +134,7 @@ def test_the_mean_of_other_samples_leaves_the_expected_gradient(k):
     score_NSV = scores(task, student_SV)
     based_P2T = (flat_XT - baseline_XT).view(-1, 2, task.steps)
     pairs_SV = torch.einsum("p,pjt,pjtsv->sv", chance_P / 2, based_P2T, score_NSV[pair_P2])
-    close(pairs_SV, task.expected_gradient(student_SV, weight_NT))
+    assert_close(pairs_SV, task.expected_gradient(student_SV, weight_NT))
 
 
 def scores(task, student_SV):

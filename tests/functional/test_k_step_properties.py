@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from tabular import TabularTeacher, close, returns, student_of, values
+from tabular import TabularTeacher, assert_close, returns, student_of, values
 
 from ketchup_cli import functional as F
 
@@ -38,13 +38,13 @@ def at_most(below_NT, above_NT):
 
 def test_the_completions_of_the_task_are_all_there_are(task):
     assert len(task.completions) == 1 + 2 + 4 + 8 * 3
-    close(task.probabilities(student_of(task)).sum(), torch.tensor(1.0, dtype=torch.float64))
+    assert_close(task.probabilities(student_of(task)).sum(), torch.tensor(1.0, dtype=torch.float64))
 
 
 def test_one_step_returns_are_sums_of_induced_rewards(task):
     rewards_NT = F.induced_rewards(*values(task))
 
-    close(returns(task, 1), F.discounted_returns(rewards_NT, task.mask_NT))
+    assert_close(returns(task, 1), F.discounted_returns(rewards_NT, task.mask_NT))
 
 
 @every_k
@@ -52,7 +52,7 @@ def test_a_return_is_its_own_q_and_the_advantages_of_every_kth_step(task, k):
     q_NT, _, mask_NT = values(task)
 
     strided_NT = sum(later(task, i * k) for i in range(1, STEPS))
-    close(returns(task, k), (q_NT + strided_NT) * mask_NT)
+    assert_close(returns(task, k), (q_NT + strided_NT) * mask_NT)
 
 
 @every_k
@@ -67,7 +67,7 @@ def test_the_bias_is_the_sum_of_the_advantages_skipped(task, k):
     skipped = [later(task, j) for j in range(1, STEPS) if j % k]
     skipped_NT = sum(skipped, torch.zeros_like(advantages(task))) * task.mask_NT
 
-    close(returns(task, 1) - returns(task, k), skipped_NT)
+    assert_close(returns(task, 1) - returns(task, k), skipped_NT)
 
 
 @every_k
@@ -79,7 +79,7 @@ def test_a_k_step_return_is_never_below_the_one_step_return(task, k):
 def test_beyond_the_end_a_return_is_its_own_q(task, k):
     q_NT, _, mask_NT = values(task)
 
-    close(returns(task, k), q_NT * mask_NT)
+    assert_close(returns(task, k), q_NT * mask_NT)
 
 
 @pytest.mark.parametrize(("k", "multiple"), [(1, 2), (1, 3), (2, 4), (3, 9)])
@@ -92,7 +92,7 @@ def test_an_offset_of_every_state_moves_a_return_by_that_of_its_own(task, k):
     offset_S = 5 * task.random(200)[:, 0]
 
     moved_NT = returns(task, k, offset_S=offset_S) - returns(task, k)
-    close(moved_NT, task.of_state(offset_S) * task.mask_NT)
+    assert_close(moved_NT, task.of_state(offset_S) * task.mask_NT)
 
 
 def greedy_completion(task):
@@ -108,28 +108,28 @@ def test_no_completion_earns_more_than_the_teacher_s_greedy_one(task):
     total_N = F.induced_rewards(*values(task)).sum(1)
 
     assert int(total_N.argmax()) == greedy_completion(task)
-    close(total_N.max(), task.logits_SV[0].max())
+    assert_close(total_N.max(), task.logits_SV[0].max())
 
 
 def test_the_reward_of_a_completion_is_its_first_q_and_the_later_advantages(task):
     q_NT, _, _ = values(task)
 
     total_N = F.induced_rewards(*values(task)).sum(1)
-    close(total_N, q_NT[:, 0] + advantages(task)[:, 1:].sum(1))
+    assert_close(total_N, q_NT[:, 0] + advantages(task)[:, 1:].sum(1))
 
 
 def test_with_log_sum_exp_as_value_a_completion_earns_its_log_probability(task):
     lse_S = task.logits_SV.logsumexp(-1)
     rewards_NT = F.induced_rewards(task.taken(task.logits_SV), task.of_state(lse_S), task.mask_NT)
 
-    close(rewards_NT.sum(1), task.probabilities(task.logits_SV).log() + lse_S[0])
+    assert_close(rewards_NT.sum(1), task.probabilities(task.logits_SV).log() + lse_S[0])
 
 
 @every_k
 def test_returns_scale_with_the_teacher_s_logits(task, k):
     q_NT, v_NT, mask_NT = values(task)
 
-    close(F.k_step_returns(3 * q_NT, 3 * v_NT, mask_NT, k=k), 3 * returns(task, k))
+    assert_close(F.k_step_returns(3 * q_NT, 3 * v_NT, mask_NT, k=k), 3 * returns(task, k))
 
 
 @every_k
@@ -137,7 +137,7 @@ def test_on_the_teacher_s_greedy_completion_returns_are_values(task, k):
     greedy = greedy_completion(task)
     _, v_NT, mask_NT = values(task)
 
-    close(returns(task, k)[greedy], (v_NT * mask_NT)[greedy])
+    assert_close(returns(task, k)[greedy], (v_NT * mask_NT)[greedy])
 
 
 @pytest.mark.parametrize("ending", ["paper", "released"])
@@ -149,7 +149,7 @@ def test_seven_more_paddings_do_not_change_the_returns(task, k, ending):
 
     long_NT = F.k_step_returns(q_NT + junk_NT, v_NT - junk_NT, mask_NT, k=k, ending=ending)
 
-    close(long_NT[:, :STEPS], returns(task, k, ending=ending))
+    assert_close(long_NT[:, :STEPS], returns(task, k, ending=ending))
     assert long_NT[:, STEPS:].abs().max().item() == 0.0
 
 
@@ -160,7 +160,7 @@ def test_a_completion_s_returns_do_not_depend_on_its_batch(task, k):
 
     few_NT = F.k_step_returns(*(x_NT[order_N] for x_NT in values(task)), k=k)
 
-    close(few_NT, returns(task, k)[order_N])
+    assert_close(few_NT, returns(task, k)[order_N])
 
 
 @every_k
@@ -175,11 +175,11 @@ def test_the_released_ending_adds_the_last_advantage_to_every_stride(task, k):
             inner = sum(float(a_NT[n, j]) for j in range(t + k, last, k))
             slow_NT[n, t] = q_NT[n, t] + inner + a_NT[n, last]
         slow_NT[n, last] = q_NT[n, last]
-    close(returns(task, k, ending="released"), slow_NT * mask_NT)
+    assert_close(returns(task, k, ending="released"), slow_NT * mask_NT)
 
 
 def test_both_endings_agree_for_one_step(task):
-    close(returns(task, 1, ending="released"), returns(task, 1))
+    assert_close(returns(task, 1, ending="released"), returns(task, 1))
 
 
 @every_k

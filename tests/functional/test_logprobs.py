@@ -19,7 +19,7 @@ def softmax(row, temperature=1.0):
     return [w / sum(weights) for w in weights]
 
 
-def close(actual, expected, tolerance=1e-10):
+def assert_close(actual, expected, tolerance=1e-10):
     torch.testing.assert_close(
         actual, torch.tensor(expected, dtype=actual.dtype), atol=tolerance, rtol=tolerance
     )
@@ -32,7 +32,7 @@ def test_log_probs_are_those_of_the_tokens():
         [math.log(softmax(logits_BTV[b, t].tolist())[tokens_BT[b, t]]) for t in range(3)]
         for b in range(2)
     ]
-    close(F.log_probs_of(logits_BTV, tokens_BT), slow)
+    assert_close(F.log_probs_of(logits_BTV, tokens_BT), slow)
 
 
 def test_two_equal_logits_are_worth_half():
@@ -57,7 +57,7 @@ def test_the_mean_log_prob_is_over_the_vocabulary():
 
     slow = [[sum(map(math.log, softmax(row.tolist()))) / 4 for row in logits_BTV[0]]]
     logp_BT = F.log_probs_of(logits_BTV, tokens_BT)
-    close(F.mean_log_prob(logits_BTV, tokens_BT, logp_BT), slow)
+    assert_close(F.mean_log_prob(logits_BTV, tokens_BT, logp_BT), slow)
 
 
 @pytest.mark.parametrize("steps", [3, 70, 200], ids=["one block", "two blocks", "many blocks"])
@@ -75,7 +75,7 @@ def test_the_entropy_is_minus_the_expected_log_prob():
         [-sum(p * math.log(p) for p in softmax(row.tolist())) for row in rows]
         for rows in logits_BTV
     ]
-    close(F.entropy(logits_BTV), slow)
+    assert_close(F.entropy(logits_BTV), slow)
 
 
 def test_the_entropy_of_eight_equal_tokens_is_the_log_of_eight():
@@ -98,14 +98,14 @@ def test_statistics_are_those_of_a_slow_loop():
     stats = F.teacher_statistics(logits_NV, tokens_N, temperatures=TEMPERATURES)
 
     rows = logits_NV.tolist()
-    close(stats.taken_N, [row[a] for row, a in zip(rows, tokens_N, strict=True)])
-    close(stats.best_N, [max(row) for row in rows])
-    close(stats.mean_N, [sum(row) / 6 for row in rows])
-    close(
+    assert_close(stats.taken_N, [row[a] for row, a in zip(rows, tokens_N, strict=True)])
+    assert_close(stats.best_N, [max(row) for row in rows])
+    assert_close(stats.mean_N, [sum(row) / 6 for row in rows])
+    assert_close(
         stats.lse_NK,
         [[math.log(sum(math.exp(x / tau) for x in row)) for tau in TEMPERATURES] for row in rows],
     )
-    close(
+    assert_close(
         stats.expected_NK,
         [
             [
@@ -174,10 +174,10 @@ def test_top_entries_are_those_of_a_sort(vocabulary, m):
     for n, row in enumerate(logits_NV.tolist()):
         ranked = sorted(range(vocabulary), key=lambda v, row=row: -row[v])
         assert ids_NM[n].tolist() == ranked[:m]
-        close(gaps_NM[n], [row[ranked[0]] - row[v] for v in ranked[:m]])
+        assert_close(gaps_NM[n], [row[ranked[0]] - row[v] for v in ranked[:m]])
         likely = [softmax(row, tau) for tau in TEMPERATURES]
         tails = [sum(p[v] for v in ranked[m:]) for p in likely]
-        close(tail_NK[n], tails)
+        assert_close(tail_NK[n], tails)
 
 
 def test_ids_are_stored_in_four_bytes():
@@ -206,7 +206,7 @@ def test_the_expectation_is_under_the_student():
         sum(p * f for p, f in zip(softmax(s.tolist()), t.tolist(), strict=True))
         for t, s in zip(teacher_NV, student_NV, strict=True)
     ]
-    close(F.expectation(teacher_NV, student_NV), slow)
+    assert_close(F.expectation(teacher_NV, student_NV), slow)
 
 
 def test_a_student_equal_to_the_teacher_expects_what_the_teacher_does():

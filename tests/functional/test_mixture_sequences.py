@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from tabular import TabularTeacher, close, student_of
+from tabular import TabularTeacher, assert_close, student_of
 
 from ketchup_cli import functional as F
 
@@ -43,7 +43,7 @@ def test_the_odds_are_those_of_a_slow_loop(share):
         for t in range(len(tokens)):
             p, q = logp_NT[n, :t].sum().exp(), logq_NT[n, :t].sum().exp()
             slow_NT[n, t] = ((1 - share) * p / (share * q)).log()
-    close(log_odds(STUDENT_SV, share), slow_NT)
+    assert_close(log_odds(STUDENT_SV, share), slow_NT)
 
 
 def test_what_stands_on_padding_does_not_matter():
@@ -66,7 +66,7 @@ def test_with_the_odds_of_prefixes_the_next_token_is_that_of_mixed_completions(s
     taken_NT = m_NTV.gather(-1, TASK.tokens_NT[..., None]).squeeze(-1)
 
     product_N = torch.where(TASK.mask_NT.bool(), taken_NT, 1.0).prod(dim=1)
-    close(product_N, (1 - share) * P_N + share * Q_N)
+    assert_close(product_N, (1 - share) * P_N + share * Q_N)
 
 
 @every_share
@@ -76,7 +76,7 @@ def test_the_exact_half_of_completions_is_the_sum_over_its_own_prefixes(side, sh
 
     summed = (weight_N * half(side, log_odds(STUDENT_SV, share))).sum()
 
-    close(summed, from_middle(weight_N, share))
+    assert_close(summed, from_middle(weight_N, share))
 
 
 @every_share
@@ -122,7 +122,7 @@ def test_a_gradient_through_the_odds_would_cancel_between_the_halves(share):
     of_state_S = torch.zeros(len(TASK.states), dtype=torch.float64)
     of_state_S.index_add_(0, TASK.state_NT.flatten(), slope_NT.flatten())
     assert slope_NT.abs().max().item() > 1e-4
-    close(of_state_S, torch.zeros_like(of_state_S))
+    assert_close(of_state_S, torch.zeros_like(of_state_S))
 
 
 @every_share
@@ -139,4 +139,4 @@ def test_the_gradient_of_both_halves_is_that_of_the_student_s_next_token_alone(s
         steps_NT = (TASK.at(student_SV).softmax(-1) * ratio_NTV).sum(-1)
         return share * (Q_N[:, None] * steps_NT * TASK.mask_NT).sum()
 
-    close(found_SV, TASK.gradient_of(one_step, STUDENT_SV))
+    assert_close(found_SV, TASK.gradient_of(one_step, STUDENT_SV))

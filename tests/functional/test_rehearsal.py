@@ -42,30 +42,30 @@ def by_definition(kind, alpha=0.2):
     return value.detach(), torch.autograd.grad(value, student_V)[0]
 
 
-def close(one, other, tolerance=1e-12):
+def assert_close(one, other, tolerance=1e-12):
     torch.testing.assert_close(one, other, atol=tolerance, rtol=0)
 
 
 @every_kind
 def test_value_and_gradient_are_those_of_the_divergence_it_is_named_after(kind):
     for found, exact in zip(expected(kind), by_definition(kind), strict=True):
-        close(found, exact)
+        assert_close(found, exact)
 
 
 @pytest.mark.parametrize("alpha", [0.1, 0.5, 0.7, 0.95])
 def test_any_alpha_is_the_divergence_of_its_formula(alpha):
     for found, exact in zip(expected("alpha", alpha), by_definition("alpha", alpha), strict=True):
-        close(found, exact)
+        assert_close(found, exact)
 
 
 @pytest.mark.parametrize(("alpha", "end"), [(0.0, "reverse"), (1e-7, "reverse")])
 def test_alpha_near_0_is_the_reverse_divergence(alpha, end):
-    close(expected("alpha", alpha)[1], expected(end)[1], 1e-6)
+    assert_close(expected("alpha", alpha)[1], expected(end)[1], 1e-6)
 
 
 @pytest.mark.parametrize(("alpha", "end"), [(1.0, "forward"), (1 - 1e-7, "forward")])
 def test_alpha_near_1_is_the_forward_divergence(alpha, end):
-    close(expected("alpha", alpha)[1], expected(end)[1], 1e-6)
+    assert_close(expected("alpha", alpha)[1], expected(end)[1], 1e-6)
 
 
 def of(kind, log_ratio, dtype=torch.float64):

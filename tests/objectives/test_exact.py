@@ -11,7 +11,7 @@ from enumerated import (
     trace,
 )
 from objective_inputs import make_inputs
-from tabular import TabularTeacher, close, student_of
+from tabular import TabularTeacher, assert_close, student_of
 
 from ketchup_cli import functional as F
 from ketchup_cli.objectives.ketchup import Ketchup
@@ -42,7 +42,7 @@ def task(request):
 def test_the_expected_gradient_is_that_of_the_sampled_form(task, k, value, ending):
     sampled, exact = both(k=k, value=value, ending=ending)
 
-    close(
+    assert_close(
         expected_gradient(exact, task, student_of(task)),
         expected_gradient(sampled, task, student_of(task)),
     )
@@ -54,7 +54,7 @@ def test_what_the_sampled_form_takes_off_q_changes_nothing(task, form, baseline)
     _, plain = both(k=2)
     _, other = both(k=2, form=form, baseline=baseline)
 
-    close(gradients(other, task, student_of(task)), gradients(plain, task, student_of(task)))
+    assert_close(gradients(other, task, student_of(task)), gradients(plain, task, student_of(task)))
 
 
 @pytest.mark.parametrize("k", [1, 2])
@@ -65,7 +65,7 @@ def test_a_baseline_of_other_samples_leaves_the_expected_gradient(immediate, bas
     settings = {**PLAIN, "k": k, "immediate": immediate}
     based = Ketchup(**{**settings, "baseline": baseline})
 
-    close(
+    assert_close(
         expected_gradient_of_pairs(based, task, student_of(task)),
         expected_gradient(Ketchup(**settings), task, student_of(task)),
     )
@@ -76,7 +76,9 @@ def test_an_offset_of_every_state_leaves_every_gradient(task):
     moved = TabularTeacher(seed=task.seed)
     moved.logits_SV = task.logits_SV + 7 * task.random(200)[:, :1]
 
-    close(gradients(exact, moved, student_of(task)), gradients(exact, task, student_of(task)))
+    assert_close(
+        gradients(exact, moved, student_of(task)), gradients(exact, task, student_of(task))
+    )
 
 
 @every_k
@@ -111,7 +113,7 @@ def test_beyond_the_end_a_state_s_gradient_does_not_depend_on_the_token_drawn(ta
     of_state_SV = torch.zeros_like(task.logits_SV)
     of_state_SV[task.state_NT[real_NT]] = found_NTV[real_NT]
     assert of_state_SV.abs().sum() > 0
-    close(found_NTV[real_NT], of_state_SV[task.state_NT[real_NT]])
+    assert_close(found_NTV[real_NT], of_state_SV[task.state_NT[real_NT]])
 
 
 def test_beyond_the_end_with_entropy_one_each_gradient_is_that_of_the_reverse_kl(task):
@@ -123,7 +125,7 @@ def test_beyond_the_end_with_entropy_one_each_gradient_is_that_of_the_reverse_kl
     def reverse_kl(policy_SV):
         return (visited_S * F.reverse_kl(task.logits_SV[None], policy_SV[None])[0]).sum()
 
-    close(found_SV, task.gradient_of(reverse_kl, student_SV))
+    assert_close(found_SV, task.gradient_of(reverse_kl, student_SV))
 
 
 @pytest.mark.parametrize("changes", [{}, {"normalise": "none"}, {"clip_stage": "product"}], ids=str)
@@ -156,7 +158,9 @@ def test_a_clip_holds_the_future_and_not_the_token_s_own_part():
     held = Ketchup(**{**PLAIN, "clip": 1e-9}, k=1, immediate="exact")
     beyond = Ketchup(**PLAIN, k=BEYOND, immediate="exact")
 
-    close(gradients(held, task, student_of(task)), gradients(beyond, task, student_of(task)), 1e-8)
+    assert_close(
+        gradients(held, task, student_of(task)), gradients(beyond, task, student_of(task)), 1e-8
+    )
 
 
 def test_all_logits_are_asked_for_and_nothing_else_is():

@@ -6,7 +6,7 @@ import pytest
 import torch
 from enumerated import expected_gradient
 from objective_inputs import make_inputs, random_logits
-from tabular import TabularTeacher, close, student_of
+from tabular import TabularTeacher, assert_close, student_of
 
 from ketchup_cli import functional as F
 from ketchup_cli import objectives
@@ -61,13 +61,13 @@ def stepwise(forward):
 def test_an_estimate_pulls_like_the_reverse_divergence_of_every_step(estimator):
     kd = made(mixer="kd", estimator=estimator, clip=0.0 if estimator != "k3-ratio" else 100.0)
 
-    close(expected_gradient(kd, TASK, STUDENT_SV), stepwise(forward=False), 1e-9)
+    assert_close(expected_gradient(kd, TASK, STUDENT_SV), stepwise(forward=False), 1e-9)
 
 
 def test_k3_pulls_like_the_forward_divergence_of_every_step():
     kd = made(mixer="kd", estimator="k3", clip=100.0)
 
-    close(expected_gradient(kd, TASK, STUDENT_SV), stepwise(forward=True), 1e-9)
+    assert_close(expected_gradient(kd, TASK, STUDENT_SV), stepwise(forward=True), 1e-9)
 
 
 @pytest.mark.parametrize("estimator", ["k2", "k3", "k3-ratio", "exact"])
@@ -77,8 +77,8 @@ def test_a_teacher_like_the_student_adds_nothing(estimator):
     both, alone = made(estimator=estimator, coefficient=0.5), made(mixer="grpo")
 
     # the estimate of a token is the difference of two sums in another order
-    close(loss_of(both, **like), loss_of(alone, **like), 1e-12)
-    close(slope_of(both, **like), slope_of(alone, **like), 1e-12)
+    assert_close(loss_of(both, **like), loss_of(alone, **like), 1e-12)
+    assert_close(slope_of(both, **like), slope_of(alone, **like), 1e-12)
 
 
 def test_one_token_the_teacher_likes_better_becomes_likelier():
@@ -180,7 +180,7 @@ def test_the_divergence_is_told_as_it_is_whatever_the_estimate():
     found = [objective(seen_by(objective)).metrics["reverse_kl"] for objective in (exact, k2)]
     mask_BT = seen_by(k2).batch.mask_BT
 
-    close(F.zero_padding(found[1], mask_BT), F.zero_padding(found[0], mask_BT), 1e-9)
+    assert_close(F.zero_padding(found[1], mask_BT), F.zero_padding(found[0], mask_BT), 1e-9)
 
 
 def test_tokens_beyond_the_clip_are_counted():

@@ -4,7 +4,7 @@ import pytest
 import torch
 from enumerated import expected_gradient, gradients, gradients_at, inputs_of, trace
 from objective_inputs import make_inputs, random_logits
-from tabular import TabularTeacher, close, student_of
+from tabular import TabularTeacher, assert_close, student_of
 
 from ketchup_cli import functional as F
 from ketchup_cli.errors import MismatchError, SpecError
@@ -35,7 +35,7 @@ def sequence_kl(task):
 def test_both_parts_make_the_gradient_of_the_sequence_s_reverse_kl(task):
     found_SV = expected_gradient(MiniLlm(**EXACT), task, student_of(task))
 
-    close(found_SV, task.gradient_of(sequence_kl(task), student_of(task)))
+    assert_close(found_SV, task.gradient_of(sequence_kl(task), student_of(task)))
 
 
 def test_the_single_step_part_is_the_gradient_of_the_reverse_kl_of_every_step(task):
@@ -46,14 +46,16 @@ def test_the_single_step_part_is_the_gradient_of_the_reverse_kl_of_every_step(ta
         return (visited_S * F.reverse_kl(task.logits_SV[None], policy_SV[None])[0]).sum()
 
     found_SV = expected_gradient(MiniLlm(part="single"), task, student_SV)
-    close(found_SV, task.gradient_of(reverse_kl, student_SV))
+    assert_close(found_SV, task.gradient_of(reverse_kl, student_SV))
 
 
 def test_the_single_step_part_is_exact_ketchup_beyond_the_end_with_entropy_one(task):
     settings = {"normalise": "none", "clip": 0.0, "entropy": 1.0, "immediate": "exact"}
     single, ketchup = MiniLlm(part="single"), Ketchup(k=9, **settings)
 
-    close(gradients(single, task, student_of(task)), gradients(ketchup, task, student_of(task)))
+    assert_close(
+        gradients(single, task, student_of(task)), gradients(ketchup, task, student_of(task))
+    )
 
 
 def test_soft_one_step_returns_and_the_text_s_entropy_make_the_same_gradient(task):
@@ -67,7 +69,7 @@ def test_soft_one_step_returns_and_the_text_s_entropy_make_the_same_gradient(tas
 
     climbed_SV = task.expected_gradient(student_SV, returns_NT)
     climbed_SV = climbed_SV + task.gradient_of(entropy, student_SV)
-    close(expected_gradient(MiniLlm(**EXACT), task, student_SV), -climbed_SV)
+    assert_close(expected_gradient(MiniLlm(**EXACT), task, student_SV), -climbed_SV)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,7 +86,7 @@ class Reinforce:
 
 
 def test_plain_reinforce_has_the_same_expected_gradient(task):
-    close(
+    assert_close(
         expected_gradient(Reinforce(), task, student_of(task)),
         expected_gradient(MiniLlm(**EXACT), task, student_of(task)),
     )
@@ -104,7 +106,7 @@ def test_what_is_expected_of_a_completion_is_minus_the_divergence(task):
     return_N = MiniLlm()(inputs).metrics["return"]
 
     expected = task.probabilities(student_of(task)) @ return_N
-    close(expected, -sequence_kl(task)(student_of(task)))
+    assert_close(expected, -sequence_kl(task)(student_of(task)))
 
 
 @pytest.mark.parametrize("part", ["both", "single", "long"])
@@ -117,8 +119,10 @@ def test_a_student_like_its_teacher_has_neither_loss_nor_gradient(part):
     inputs = replace(inputs, batch=replace(inputs.batch, behaviour_logp_BT=behaviour_BT))
     mask_BT = inputs.batch.mask_BT
 
-    close(F.zero_padding(objective(inputs).loss_BT, mask_BT), torch.zeros(mask_BT.shape).double())
-    close(gradients_at(inputs, objective), torch.zeros_like(logits_BTV))
+    assert_close(
+        F.zero_padding(objective(inputs).loss_BT, mask_BT), torch.zeros(mask_BT.shape).double()
+    )
+    assert_close(gradients_at(inputs, objective), torch.zeros_like(logits_BTV))
 
 
 def test_what_follows_does_not_count_the_step_itself():
@@ -174,7 +178,7 @@ def test_on_the_first_token_samples_of_a_mixture_give_the_student_s_gradient(sha
 
     found_NTV = gradients_at(replace(inputs, batch=batch), MiniLlm(part="single"))
     found_V = torch.einsum("n,nv->v", mixed_N, found_NTV[:, 0])
-    close(found_V, task.gradient_of(sequence_kl(task), student_SV)[0])
+    assert_close(found_V, task.gradient_of(sequence_kl(task), student_SV)[0])
 
 
 @pytest.mark.parametrize(

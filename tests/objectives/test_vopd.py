@@ -4,7 +4,7 @@ import pytest
 import torch
 from enumerated import expected_gradient, gradients, gradients_at, inputs_of, trace
 from objective_inputs import make_inputs, random_logits
-from tabular import TabularTeacher, close, student_of
+from tabular import TabularTeacher, assert_close, student_of
 
 from ketchup_cli import functional as F
 from ketchup_cli.errors import MismatchError, SpecError
@@ -38,14 +38,14 @@ def test_the_expected_gradient_is_that_of_the_reverse_kl_at_every_step(task, sup
     objective = Vopd(support=support, kept=kept)
 
     found_SV = expected_gradient(objective, task, student_of(task))
-    close(found_SV, token_reverse_kl_gradient(task, student_of(task)))
+    assert_close(found_SV, token_reverse_kl_gradient(task, student_of(task)))
 
 
 def test_it_is_ketchup_beyond_the_end_with_entropy_one_in_expectation(task):
     settings = {"form": "q", "baseline": "none", "normalise": "none", "clip": 0.0}
     ketchup = Ketchup(**settings, k=9, entropy=1.0)
 
-    close(
+    assert_close(
         expected_gradient(Vopd(), task, student_of(task)),
         expected_gradient(ketchup, task, student_of(task)),
     )
@@ -88,7 +88,7 @@ def test_a_weight_is_the_log_ratio_less_its_expectation():
 
     inputs = inputs_of(task, student_SV, Vopd())
     found_NT = Vopd()(inputs).metrics["advantage"]
-    close(found_NT[:, 0], weight_V[task.tokens_NT[:, 0]])
+    assert_close(found_NT[:, 0], weight_V[task.tokens_NT[:, 0]])
 
 
 @every_support
@@ -97,7 +97,7 @@ def test_a_student_like_its_teacher_has_no_gradient_at_all(support):
     logits_BTV = random_logits(2)
     inputs = make_inputs(teacher_BTV=logits_BTV, student_BTV=logits_BTV, needs=objective.needs)
 
-    close(gradients_at(inputs, objective), torch.zeros_like(logits_BTV))
+    assert_close(gradients_at(inputs, objective), torch.zeros_like(logits_BTV))
 
 
 def test_the_metric_is_the_reverse_kl_itself():
@@ -105,13 +105,13 @@ def test_the_metric_is_the_reverse_kl_itself():
     inputs = make_inputs(teacher_BTV=teacher_BTV, student_BTV=student_BTV, needs=Vopd().needs)
 
     found_BT = Vopd()(inputs).metrics["reverse_kl"]
-    close(found_BT, F.reverse_kl(teacher_BTV, student_BTV))
+    assert_close(found_BT, F.reverse_kl(teacher_BTV, student_BTV))
 
 
 def test_all_tokens_of_the_top_are_the_full_support(task):
     top = Vopd(support="top-k", kept=task.vocabulary)
 
-    close(gradients(top, task, student_of(task)), gradients(Vopd(), task, student_of(task)))
+    assert_close(gradients(top, task, student_of(task)), gradients(Vopd(), task, student_of(task)))
 
 
 def test_no_later_token_changes_a_weight(task):
