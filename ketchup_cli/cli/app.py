@@ -19,10 +19,7 @@ from ketchup_cli.cli import (
     inspect,
     judging,
     report,
-    reversing,
-    rollouts,
     stages,
-    teachers,
     watch,
 )
 from ketchup_cli.cli.console import Console, print_json, print_result
@@ -48,11 +45,8 @@ EXIT_CODES = (
 
 EXAMPLES = {
     **stages.EXAMPLES,
-    **teachers.EXAMPLES,
-    **rollouts.EXAMPLES,
     **comparisons.EXAMPLES,
     **judging.EXAMPLES,
-    **reversing.EXAMPLES,
 }
 """A line for each stage that runs as printed in examples/en-nl, once its pipeline has."""
 
@@ -60,19 +54,19 @@ STAGE_COMMANDS: Commands = tuple(
     (name, function, EXAMPLES[name])
     for name, function in (
         ("corpus", stages.corpus),
-        ("reverse", reversing.reverse),
-        ("reversal-probe", reversing.reversal_probe),
+        ("reverse", stages.reverse),
+        ("reversal-probe", stages.reversal_probe),
         ("new-model", stages.new_model),
         ("shrink", stages.shrink),
         ("train", stages.train),
         ("cache-teacher", stages.cache_teacher),
-        ("seqkd", teachers.seqkd),
+        ("seqkd", stages.seqkd),
         ("distill", stages.distill),
-        ("merge-teacher", teachers.merge_teacher),
+        ("merge-teacher", stages.merge_teacher),
         ("lab", stages.lab),
         ("angles", stages.angles),
         ("generate", stages.generate),
-        ("rollout", rollouts.rollout),
+        ("rollout", stages.rollout),
         ("score", stages.score),
         ("judge", judging.judge),
         ("compare", comparisons.compare),

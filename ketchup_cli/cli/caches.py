@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from ketchup_cli.cli import options as o
+from ketchup_cli.cli.commands import run_stage, stage_command
 from ketchup_cli.cli.console import (
     human_bytes,
     print_json,
@@ -14,13 +15,8 @@ from ketchup_cli.cli.console import (
     table_lines,
 )
 from ketchup_cli.cli.project import load_project
-from ketchup_cli.cli.request import SCHEMA_VERSION, Next, Request
-from ketchup_cli.cli.settings import Layer
-
-NEXT = Next(
-    commands=("ketchup distill --objective kl --cache {name}",), carried=("corpus", "student")
-)
-"""The command that usually follows an import."""
+from ketchup_cli.cli.request import SCHEMA_VERSION, Common
+from ketchup_cli.cli.settings import typed
 
 NameArgument = Annotated[
     str, typer.Argument(metavar="NAME", help="A teacher cache: name, NAME@N, or id.")
@@ -101,35 +97,22 @@ def _files(count: int) -> str:
     return f"{count} shard" + ("" if count == 1 else "s")
 
 
+@stage_command
 def import_(
+    shared: Common,
     path: PathArgument,
     origin: FromOption,
     corpus: o.CorpusOption = None,
     student: o.StudentOption = None,
-    config: o.ConfigOption = None,
-    sets: o.SetOption = None,
-    store: o.StoreOption = None,
-    name: o.NameOption = None,
-    dry_run: o.DryRunOption = False,
-    json: o.JsonOption = False,
 ) -> None:
     """Import teacher logits that another tool has cached.
 
     Reads the parquet files alone. Every row is held against the corpus, and its ids against the
     student's tokenizer; what cannot be mapped is refused with the reason.
     """
-    from ketchup_cli.cli.execute import execute
-
-    execute(
-        Request(
-            stage="import-cache",
-            common=o.common(config, sets, store, name, dry_run, json),
-            roles={"corpus": corpus, "student": student},
-            files=(("rows", path),),
-            flags=(Layer(origin="--from", table={"format": origin}),),
-            next=NEXT,
-        )
-    )
+    roles = {"corpus": corpus, "student": student}
+    flags = typed("--from", {"format": origin})
+    run_stage("import-cache", shared, roles, files=(("rows", path),), flags=flags)
 
 
 CACHE_COMMANDS: o.Commands = (

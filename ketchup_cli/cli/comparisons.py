@@ -4,9 +4,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ketchup_cli.cli import options as o
+from ketchup_cli.cli.commands import stage_command
 from ketchup_cli.cli.console import table_lines
-from ketchup_cli.cli.request import Request, System
-from ketchup_cli.cli.settings import Layer
+from ketchup_cli.cli.request import Common, Request, System
+from ketchup_cli.cli.settings import Layer, typed
 from ketchup_cli.reporting import Reporter
 from ketchup_cli.spec import Table
 
@@ -18,23 +19,18 @@ if TYPE_CHECKING:
 EXAMPLES: Mapping[str, str] = {"compare": "ketchup compare kl-student ketchup-student"}
 FAILED = 3
 """Exit code of a gate that is shut."""
-NEXT = "ketchup show {name}"
 SMALLEST_P = 0.0001
 
 
+@stage_command
 def compare(
+    shared: Common,
     systems: o.SystemsArgument,
     corpus: o.CorpusOption = None,
     split: o.ComparedSplitOption = None,
     seeds: o.SeedsOption = None,
     min_delta: o.MinDeltaOption = None,
     fail_if_worse: o.FailIfWorseOption = False,
-    config: o.ConfigOption = None,
-    sets: o.SetOption = None,
-    store: o.StoreOption = None,
-    name: o.NameOption = None,
-    dry_run: o.DryRunOption = False,
-    json: o.JsonOption = False,
 ) -> None:
     """Test whether systems differ, and say what may be claimed.
 
@@ -51,23 +47,21 @@ def compare(
     artifact = execute(
         Request(
             stage="compare",
-            common=o.common(config, sets, store, name, dry_run, json),
+            common=shared,
             roles={"corpus": corpus},
             flags=tuple(_layers(parsed, split)),
             systems=parsed,
             show=lambda made, console: _show(made, console, gate),
-            next=NEXT,
         )
     )
-    if artifact is not None and not dry_run and judge(read(artifact.path), gate).failures:
+    if artifact is not None and not shared.dry_run and judge(read(artifact.path), gate).failures:
         raise SystemExit(FAILED)
 
 
 def _layers(systems: Sequence[System], split: str | None) -> Iterator[Layer]:
     table: Table = {"systems": tuple(system.name for system in systems)}
     yield Layer(origin="the command line", table=table)
-    if split is not None:
-        yield Layer(origin="--split", table={"split": split})
+    yield from typed("--split", {"split": split})
 
 
 def _show(artifact: "Artifact", console: Reporter, gate: "Gate") -> Mapping[str, Any]:

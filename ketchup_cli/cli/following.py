@@ -2,9 +2,25 @@
 
 import shlex
 from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import final
 
 from ketchup_cli.cli.project import Project
-from ketchup_cli.cli.request import Next, Request
+from ketchup_cli.cli.request import Request
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Next:
+    """The command that usually follows, or several to choose from."""
+
+    commands: tuple[str, ...] = ()
+    """As typed; `{name}` is the name of the result, or its id."""
+    role: str = ""
+    """Flag that gives the result to the first of them, where `[names]` does not."""
+    carried: tuple[str, ...] = ()
+    """Roles whose flags the next command must be given as well."""
+
 
 AFTER: Mapping[str, Next] = {
     "corpus": Next(commands=("ketchup new-model", "ketchup shrink"), role="corpus"),
@@ -17,6 +33,9 @@ AFTER: Mapping[str, Next] = {
         commands=("ketchup distill --objective kl",),
         role="cache",
         carried=("teacher", "corpus", "pseudo-targets"),
+    ),
+    "import-cache": Next(
+        commands=("ketchup distill --objective kl --cache {name}",), carried=("corpus", "student")
     ),
     "seqkd": Next(
         commands=("ketchup distill --objective nll --pseudo-targets {name}",), carried=("corpus",)
@@ -31,6 +50,8 @@ AFTER: Mapping[str, Next] = {
     "generate": Next(commands=("ketchup score --generations {name}",), carried=("corpus",)),
     "rollout": Next(commands=("ketchup show {name}",)),
     "merge-teacher": Next(commands=("ketchup cache-teacher --teacher {name}",)),
+    "judge": Next(commands=("ketchup show {name}",)),
+    "compare": Next(commands=("ketchup show {name}",)),
     "score": Next(commands=("ketchup show {name}",)),
     "calibration": Next(commands=("ketchup show {name}",)),
 }
@@ -46,9 +67,7 @@ def next_line(request: Request, project: Project, *, name: str | None, id: str) 
         name: of the result, if it has one.
         id: of the result.
     """
-    following = request.next
-    if isinstance(following, str):
-        following = Next(commands=(following,) if following else ())
+    following = AFTER[request.stage]
     commands = [text.format(name=name or id) for text in following.commands]
     if commands and following.role and (name is None or project.names.get(following.role) != name):
         commands[0] += f" --{following.role} {name or id}"

@@ -11,13 +11,13 @@ from urllib.parse import urlsplit
 import typer
 
 from ketchup_cli.cli import options as o
+from ketchup_cli.cli.commands import stage_command
 from ketchup_cli.cli.project import load_project
 from ketchup_cli.cli.request import Common, Request, System
-from ketchup_cli.cli.settings import Layer
+from ketchup_cli.cli.settings import Layer, typed
 from ketchup_cli.errors import SpecError
 from ketchup_cli.spec import Table, read_toml
 
-NEXT = "ketchup show {name}"
 RESPONSES = Path("judge", "responses.sqlite")
 REFERENCE, TEACHER = "reference", "teacher"
 """Opponents that are no name: what people wrote, and the text of who plays that role."""
@@ -25,7 +25,9 @@ MANY_CALLS, MUCH = 1000, 5
 """Calls, and cost in the unit of the prices, above which somebody is asked first."""
 
 
+@stage_command
 def judge(
+    shared: Common,
     systems: o.JudgedSystemsArgument = None,
     against: o.AgainstOption = None,
     mode: o.JudgeModeOption = None,
@@ -43,12 +45,6 @@ def judge(
     cache_only: o.CacheOnlyOption = False,
     refresh: o.RefreshOption = False,
     yes: o.YesOption = False,
-    config: o.ConfigOption = None,
-    sets: o.SetOption = None,
-    store: o.StoreOption = None,
-    name: o.NameOption = None,
-    dry_run: o.DryRunOption = False,
-    json: o.JsonOption = False,
 ) -> None:
     """Ask a language model which of two texts is better.
 
@@ -57,7 +53,6 @@ def judge(
     """
     from ketchup_cli.cli.execute import execute
 
-    common = o.common(config, sets, store, name, dry_run, json)
     flags: Table = {
         "mode": mode,
         "protocol": protocol,
@@ -72,16 +67,15 @@ def judge(
         "cache_only": cache_only or None,
         "refresh": refresh or None,
     }
-    parsed = _typed(systems, common)
-    flags["against"], opponent = _opponent(against, common)
+    parsed = _typed(systems, shared)
+    flags["against"], opponent = _opponent(against, shared)
     request = Request(
         stage="judge",
-        common=common,
+        common=shared,
         roles={"corpus": corpus},
         files=(("human", human),) if human else (),
-        flags=tuple(_layers(parsed, common, flags)),
+        flags=tuple(_layers(parsed, shared, flags)),
         systems=(*parsed, *opponent),
-        next=NEXT,
     )
     _ask_before_sending(request, yes=yes)
     execute(request)
@@ -131,8 +125,7 @@ def _layers(systems: Sequence[System], common: Common, flags: Table) -> Iterator
     yield Layer(
         origin="the command line", table={"systems": tuple(system.name for system in systems)}
     )
-    given = {key: value for key, value in flags.items() if value is not None}
-    yield Layer(origin="a flag", table=given)
+    yield from typed("a flag", flags)
 
 
 def _ask_before_sending(request: Request, *, yes: bool) -> None:

@@ -121,6 +121,10 @@ FileOption = Annotated[
     str | None,
     typer.Option(metavar="FILE", help="Rows of this split; a Moses pair is two files, A,B."),
 ]
+EntitiesOption = Annotated[
+    Path | None,
+    typer.Option("--entities", metavar="FILE", help="Names that stay whole, one a line."),
+]
 DatasetOption = Annotated[
     str | None,
     typer.Option("--dataset", metavar="NAME", help="A `datasets` name, in place of files."),
@@ -228,14 +232,14 @@ InspectJsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON 
 
 
 def common(
-    config: Path | None,
-    sets: list[str] | None,
-    store: Path | None,
-    name: str | None,
-    dry_run: bool,
-    json: bool,
+    config: ConfigOption = None,
+    sets: SetOption = None,
+    store: StoreOption = None,
+    name: NameOption = None,
+    dry_run: DryRunOption = False,
+    json: JsonOption = False,
 ) -> Common:
-    """Return the shared options as one value."""
+    """Return the shared options as one value; these are the options of every stage's command."""
     return Common(
         config=config, sets=tuple(sets or ()), store=store, name=name, dry_run=dry_run, json=json
     )

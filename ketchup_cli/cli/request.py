@@ -39,19 +39,6 @@ class System:
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Next:
-    """The command that usually follows, or several to choose from."""
-
-    commands: tuple[str, ...] = ()
-    """As typed; `{name}` is the name of the result, or its id."""
-    role: str = ""
-    """Flag that gives the result to the first of them, where `[names]` does not."""
-    carried: tuple[str, ...] = ()
-    """Roles whose flags the next command must be given as well."""
-
-
-@final
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
     """What one command line asks for."""
 
@@ -64,8 +51,6 @@ class Request:
     flags: tuple[Layer, ...] = ()
     """Settings that have a flag of their own; they lie under `--set`."""
     preset: str | None = None
-    next: Next | str = ""
-    """What usually follows; a text is one command, to which nothing is carried."""
     systems: tuple[System, ...] = ()
     """What is compared: inputs that have no role of their own."""
     show: Callable[["Artifact", Reporter], Mapping[str, Any]] | None = None

@@ -55,6 +55,12 @@ class Settings:
         return identity(self.spec)
 
 
+def typed(origin: str, table: Table) -> tuple[Layer, ...]:
+    """Return what a flag says as a layer; none where it was not typed, so that its value is None."""
+    given = {key: value for key, value in table.items() if value is not None}
+    return (Layer(origin=origin, table=given),) if given else ()
+
+
 def check_k(objective: str) -> None:
     """Refuse `--k` beside an objective that has no such field.
 

@@ -4,54 +4,55 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from ketchup_cli.cli import options as o
-from ketchup_cli.cli.following import AFTER
+from ketchup_cli.cli.commands import run_stage, stage_command
 from ketchup_cli.cli.inputs import split_files
-from ketchup_cli.cli.request import Common, Request
-from ketchup_cli.cli.settings import TEXT_FLAG, Layer, check_k
+from ketchup_cli.cli.request import Common
+from ketchup_cli.cli.settings import TEXT_FLAG, check_k, typed
 from ketchup_cli.errors import SpecError
 from ketchup_cli.spec import Table
 
 EXAMPLES: Mapping[str, str] = {
     "corpus": "ketchup corpus --train data/train.jsonl.gz --dev data/dev.jsonl.gz",
+    "reverse": "ketchup reverse --set match=compute --name both-ways",
+    "reversal-probe": "ketchup reversal-probe --name probe",
     "new-model": "ketchup new-model --set layers=2 --set width=128 --name fresh",
     "shrink": "ketchup shrink --set encoder=2 --set decoder=1 --name smaller",
     "train": "ketchup train --set updates=100 --name trained",
     "cache-teacher": "ketchup cache-teacher",
+    "seqkd": "ketchup seqkd",
     "distill": "ketchup distill --k 4",
+    "merge-teacher": "ketchup merge-teacher --student okd-student --name taught",
     "lab": "ketchup lab --student kl-student --set batches=16",
     "angles": "ketchup angles --student kl-student",
     "generate": "ketchup generate --model kl-student --split test",
+    "rollout": "ketchup rollout --model kl-student --set reward.shaped=bleu",
     "score": "ketchup score --generations kl-student-test",
 }
-"""A line for each stage that runs as printed in examples/en-nl, once its pipeline has."""
+"""A line for each stage that runs as printed in examples/en-nl, once its pipeline has; that of
+`merge-teacher` once `ketchup distill --objective okd --name okd-student` has run as well."""
 
 
+@stage_command
 def corpus(
+    shared: Common,
     train: o.FileOption = None,
     dev: o.FileOption = None,
     test: o.FileOption = None,
     dataset: o.DatasetOption = None,
     prompt_field: o.PromptFieldOption = None,
     reference_field: o.ReferenceFieldOption = None,
-    config: o.ConfigOption = None,
-    sets: o.SetOption = None,
-    store: o.StoreOption = None,
-    name: o.NameOption = None,
-    dry_run: o.DryRunOption = False,
-    json: o.JsonOption = False,
 ) -> None:
     """Import text files into a corpus artifact.
 
     Reads JSON Lines, CSV, TSV, Parquet and Moses pairs, gzip too, or a `datasets` name.
     """
-    shared = o.common(config, sets, store, name, dry_run, json)
     files = [
         item
         for split, text in (("train", train), ("dev", dev), ("test", test))
         if text is not None
         for item in split_files(split, text)
     ]
-    flags: Table = {}
+    flags: Table = {"prompt_field": prompt_field}
     if dataset is not None and Path(dataset).is_dir():
         files.append(("dataset", Path(dataset)))
     elif dataset is not None:
@@ -60,90 +61,110 @@ def corpus(
         flags["dataset"] = hub.pinned(dataset)
     elif not files:
         raise SpecError("no file is named", hint=EXAMPLES["corpus"])
-    if prompt_field is not None:
-        flags["prompt_field"] = prompt_field
     if reference_field:
         flags["reference_field"] = (
             reference_field[0] if len(reference_field) == 1 else reference_field
         )
-    _run("corpus", shared, {}, files=tuple(files), flags=_layer("a flag", flags))
+    run_stage("corpus", shared, {}, files=tuple(files), flags=typed("a flag", flags))
 
 
+@stage_command
+def reverse(
+    shared: Common, corpus: o.CorpusOption = None, entities: o.EntitiesOption = None
+) -> None:
+    """Make a corpus whose texts run from last to first as well.
+
+    For causal models: word by word, with entities left whole, in random segments, or token by
+    token. `distill` asks no teacher about such rows unless `reversed_rows=distill`.
+    """
+    files = (("entities", entities),) if entities is not None else ()
+    run_stage("reverse", shared, {"corpus": corpus}, files=files)
+
+
+@stage_command
+def reversal_probe(shared: Common) -> None:
+    """Make a task that asks for facts from both ends.
+
+    Train on it as it is and turned around; `ketchup score --set 'metrics=["exact-folded"]'` on its
+    test split tells forward and backward side by side.
+    """
+    run_stage("reversal-probe", shared, {})
+
+
+@stage_command
 def new_model(
+    shared: Common,
     corpus: o.CorpusOption = None,
-    config: o.ConfigOption = None,
-    sets: o.SetOption = None,
-    store: o.StoreOption = None,
-    name: o.NameOption = None,
-    dry_run: o.DryRunOption = False,
-    json: o.JsonOption = False,
 ) -> None:
     """Make a tokenizer and a model with random weights.
 
     The tokenizer is learned from the corpus's train split.
     """
-    shared = o.common(config, sets, store, name, dry_run, json)
-    _run("new-model", shared, {"corpus": corpus})
+    run_stage("new-model", shared, {"corpus": corpus})
 
 
+@stage_command
 def shrink(
+    shared: Common,
     teacher: o.TeacherOption = None,
-    config: o.ConfigOption = None,
-    sets: o.SetOption = None,
-    store: o.StoreOption = None,
-    name: o.NameOption = None,
-    dry_run: o.DryRunOption = False,
-    json: o.JsonOption = False,
 ) -> None:
     """Make a student from some of a teacher's layers.
 
     `encoder` and `decoder` are numbers of layers, evenly spaced, or lists of layer numbers.
     """
-    shared = o.common(config, sets, store, name, dry_run, json)
-    _run("shrink", shared, {"teacher": teacher})
+    run_stage("shrink", shared, {"teacher": teacher})
 
 
+@stage_command
 def train(
+    shared: Common,
     student: o.StudentOption = None,
     corpus: o.CorpusOption = None,
-    config: o.ConfigOption = None,
-    sets: o.SetOption = None,
-    store: o.StoreOption = None,
-    name: o.NameOption = None,
     track: o.TrackOption = None,
-    dry_run: o.DryRunOption = False,
-    json: o.JsonOption = False,
 ) -> None:
     """Train a model on references.
 
     Watches the dev split, keeps the best weights, and resumes where it was killed.
     """
-    shared = o.common(config, sets, store, name, dry_run, json)
-    _run("train", shared, {"student": student, "corpus": corpus}, trackers=tuple(track or ()))
+    run_stage("train", shared, {"student": student, "corpus": corpus}, trackers=tuple(track or ()))
 
 
+@stage_command
 def cache_teacher(
+    shared: Common,
     teacher: o.TeacherOption = None,
     corpus: o.CorpusOption = None,
     pseudo_targets: o.PseudoTargetsOption = None,
-    config: o.ConfigOption = None,
-    sets: o.SetOption = None,
-    store: o.StoreOption = None,
-    name: o.NameOption = None,
-    dry_run: o.DryRunOption = False,
-    json: o.JsonOption = False,
 ) -> None:
     """Write what the teacher says about a split to disk.
 
     Five statistics and the largest logits of every token, on references or on pseudo-targets.
     """
-    shared = o.common(config, sets, store, name, dry_run, json)
     roles = {"teacher": teacher, "corpus": corpus, "pseudo-targets": pseudo_targets}
-    flags: Table = {} if pseudo_targets is None else {"completions": "pseudo-targets"}
-    _run("cache-teacher", shared, roles, flags=_layer("--pseudo-targets", flags))
+    completions = None if pseudo_targets is None else "pseudo-targets"
+    run_stage("cache-teacher", shared, roles, flags=typed(TEXT_FLAG, {"completions": completions}))
 
 
+@stage_command
+def seqkd(
+    shared: Common,
+    teacher: o.TeacherOption = None,
+    backward_teacher: o.BackwardTeacherOption = None,
+    direction: o.DirectionOption = None,
+    corpus: o.CorpusOption = None,
+) -> None:
+    """Let the teacher write pseudo-targets for a split.
+
+    With --direction reverse a backward teacher, trained on references as prompts, writes prompts for
+    references instead; with bidirectional both are written.
+    """
+    roles = {"teacher": teacher, "backward-teacher": backward_teacher, "corpus": corpus}
+    run_stage("seqkd", shared, roles, flags=typed("--direction", {"direction": direction}))
+
+
+@stage_command
 def distill(
+    shared: Common,
     student: o.DistillStudentOption = None,
     teacher: o.TeacherOption = None,
     cache: o.CacheOption = None,
@@ -155,13 +176,7 @@ def distill(
     objective: o.ObjectiveOption = None,
     k: o.KOption = None,
     preset: o.PresetOption = None,
-    config: o.ConfigOption = None,
-    sets: o.SetOption = None,
-    store: o.StoreOption = None,
-    name: o.NameOption = None,
     track: o.TrackOption = None,
-    dry_run: o.DryRunOption = False,
-    json: o.JsonOption = False,
 ) -> None:
     """Train a student with any objective or mix.
 
@@ -169,7 +184,6 @@ def distill(
     --objective circuits makes --decisions, a teacher's, into gates; its settings are those of the
     table `circuits`.
     """
-    shared = o.common(config, sets, store, name, dry_run, json)
     roles = {
         "student": student,
         "teacher": teacher,
@@ -188,73 +202,85 @@ def distill(
         check_k(objective)
     named = "ketchup" if objective is None and k is not None else objective
     flags = (
-        *_layer("--objective" if objective else "--k", _objective(named)),
-        *_layer("--k", {"objective": {"k": k}} if k is not None else {}),
-        *_layer(
-            TEXT_FLAG,
-            {"objective": {"prefixes": "teacher"}} if pseudo_targets is not None else {},
-        ),
+        *typed("--objective" if objective else "--k", _of_term("name", named)),
+        *typed("--k", _of_term("k", k)),
+        *typed(TEXT_FLAG, _of_term("prefixes", pseudo_targets and "teacher")),
     )
-    return _run("distill", shared, roles, flags=flags, preset=preset, trackers=tuple(track or ()))
+    trackers = tuple(track or ())
+    return run_stage("distill", shared, roles, flags=flags, preset=preset, trackers=trackers)
 
 
+@stage_command
+def merge_teacher(
+    shared: Common, student: o.StudentOption = None, teacher: o.TeacherOption = None
+) -> None:
+    """Make a model of a teacher that learnt beside a student.
+
+    What `okd` or `bd_kd` taught it is merged into its weights, so that it can be used again.
+    """
+    run_stage("merge-teacher", shared, {"student": student, "teacher": teacher})
+
+
+@stage_command
 def lab(
+    shared: Common,
     student: o.StudentOption = None,
     teacher: o.TeacherOption = None,
     corpus: o.CorpusOption = None,
-    config: o.ConfigOption = None,
-    sets: o.SetOption = None,
-    store: o.StoreOption = None,
-    name: o.NameOption = None,
-    dry_run: o.DryRunOption = False,
-    json: o.JsonOption = False,
 ) -> None:
     """Compare estimators of the policy gradient.
 
     Spread, direction, bias and time of each on one set of the student's samples, as a table and a
     plot.
     """
-    shared = o.common(config, sets, store, name, dry_run, json)
-    _run("lab", shared, {"student": student, "teacher": teacher, "corpus": corpus})
+    run_stage("lab", shared, {"student": student, "teacher": teacher, "corpus": corpus})
 
 
+@stage_command
 def angles(
+    shared: Common,
     student: o.StudentOption = None,
     teacher: o.TeacherOption = None,
     corpus: o.CorpusOption = None,
-    config: o.ConfigOption = None,
-    sets: o.SetOption = None,
-    store: o.StoreOption = None,
-    name: o.NameOption = None,
-    dry_run: o.DryRunOption = False,
-    json: o.JsonOption = False,
 ) -> None:
     """See how a teacher's layers lie around a student's.
 
     Mostly acute angles mean that it matters little which layer `layer_match` pulls to.
     """
-    shared = o.common(config, sets, store, name, dry_run, json)
-    _run("angles", shared, {"student": student, "teacher": teacher, "corpus": corpus})
+    run_stage("angles", shared, {"student": student, "teacher": teacher, "corpus": corpus})
 
 
+@stage_command
 def generate(
+    shared: Common,
     model: o.ModelOption = None,
     corpus: o.CorpusOption = None,
     split: o.SplitOption = None,
-    config: o.ConfigOption = None,
-    sets: o.SetOption = None,
-    store: o.StoreOption = None,
-    name: o.NameOption = None,
-    dry_run: o.DryRunOption = False,
-    json: o.JsonOption = False,
 ) -> None:
     """Write a model's text for a split."""
-    shared = o.common(config, sets, store, name, dry_run, json)
-    flags = _layer("--split", {"split": split} if split is not None else {})
-    _run("generate", shared, {"model": model, "corpus": corpus}, flags=flags)
+    flags = typed("--split", {"split": split})
+    run_stage("generate", shared, {"model": model, "corpus": corpus}, flags=flags)
 
 
+@stage_command
+def rollout(
+    shared: Common,
+    model: o.ModelOption = None,
+    corpus: o.CorpusOption = None,
+    split: o.SplitOption = None,
+) -> None:
+    """Draw a model's completions, and reward them.
+
+    Every token is kept with the log-probability it was drawn with. --set reward.correct=NAME says
+    what is right, --set reward.shaped=NAME what is earned.
+    """
+    flags = typed("--split", {"split": split})
+    run_stage("rollout", shared, {"model": model, "corpus": corpus}, flags=flags)
+
+
+@stage_command
 def score(
+    shared: Common,
     generations: o.GenerationsOption = None,
     corpus: o.CorpusOption = None,
     encoder: o.EncoderOption = None,
@@ -264,24 +290,17 @@ def score(
     model: o.ScoredModelOption = None,
     teacher: o.TeacherOption = None,
     cache: o.CacheOption = None,
-    config: o.ConfigOption = None,
-    sets: o.SetOption = None,
-    store: o.StoreOption = None,
-    name: o.NameOption = None,
-    dry_run: o.DryRunOption = False,
-    json: o.JsonOption = False,
 ) -> None:
     """Score generated text against references.
 
     With --calibration, measure --model on the references themselves, token by token: likelihood,
     calibration, agreement with a teacher. Its settings are those of the table `calibration`.
     """
-    shared = o.common(config, sets, store, name, dry_run, json)
     of_text = {"generations": generations, "encoder": encoder, "comet": comet, "base": base}
     of_model = {"model": model, "teacher": teacher, "cache": cache}
     _refuse_roles(of_text if calibration else of_model, calibration=calibration)
     stage, own = ("calibration", of_model) if calibration else ("score", of_text)
-    _run(stage, shared, {**own, "corpus": corpus})
+    run_stage(stage, shared, {**own, "corpus": corpus})
 
 
 def _refuse_roles(roles: Mapping[str, str | None], *, calibration: bool) -> None:
@@ -294,35 +313,6 @@ def _refuse_roles(roles: Mapping[str, str | None], *, calibration: bool) -> None
             raise SpecError(told, hint=f"ketchup score --calibration {flags}")
 
 
-def _objective(name: str | None) -> Table:
-    return {} if name is None else {"objective": {"name": name}}
-
-
-def _layer(origin: str, table: Table) -> tuple[Layer, ...]:
-    return (Layer(origin=origin, table=table),) if table else ()
-
-
-def _run(
-    stage: str,
-    shared: Common,
-    roles: Mapping[str, str | None],
-    *,
-    flags: tuple[Layer, ...] = (),
-    files: tuple[tuple[str, Path], ...] = (),
-    preset: str | None = None,
-    trackers: tuple[str, ...] = (),
-) -> None:
-    from ketchup_cli.cli.execute import execute
-
-    execute(
-        Request(
-            stage=stage,
-            common=shared,
-            roles=roles,
-            files=files,
-            flags=flags,
-            preset=preset,
-            trackers=trackers,
-            next=AFTER[stage],
-        )
-    )
+def _of_term(field: str, value: str | int | None) -> Table:
+    """Return a field of the first term of a loss, or nothing where it was not typed."""
+    return {} if value is None else {"objective": {field: value}}

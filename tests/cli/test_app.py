@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ketchup_cli.cli import about, app, inspect, stages
+from ketchup_cli.cli import about, app, inspect
 from ketchup_cli.errors import KetchupError
 
 TABLE = (*app.STAGE_COMMANDS, *inspect.COMMANDS, *about.COMMANDS)
@@ -49,7 +49,7 @@ def test_every_help_shows_its_example(ketchup, name):
     assert COMMANDS[name][1].startswith(f"ketchup {name}")
 
 
-@pytest.mark.parametrize("name", [*stages.EXAMPLES])
+@pytest.mark.parametrize("name", [*app.EXAMPLES])
 def test_the_options_of_a_stage_stand_in_one_order(ketchup, name):
     text = ketchup(name, "--help").out
     order = ["--config", "--set", "--store", "--name", "--dry-run", "--json"]
