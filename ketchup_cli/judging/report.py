@@ -14,7 +14,7 @@ from ketchup_cli.judging.agreeing import JudgesAgreement, agreements
 from ketchup_cli.judging.human import HumanFigure, Label, human_figures, unused_labels
 from ketchup_cli.judging.probe import Abilities
 from ketchup_cli.judging.prompts import FORM, RATING_FORM
-from ketchup_cli.judging.ranking import cycles, davidson
+from ketchup_cli.judging.ranking import Ranking, cycles, rankings
 from ketchup_cli.judging.rating import Rated
 from ketchup_cli.judging.rating_figures import (
     RatingDifference,
@@ -25,7 +25,6 @@ from ketchup_cli.judging.rating_figures import (
 )
 from ketchup_cli.judging.tally import (
     BELIEVED,
-    PANEL,
     TRUSTED,
     Figure,
     Judgment,
@@ -90,8 +89,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     """Every judge beside people, where these labelled some items."""
     suspicious: int
     """Questions with a text that talks to the judge."""
-    ranking: dict[str, dict[str, float]]
-    """Strengths by aspect (log odds), for three systems or more and a judge that is believed."""
+    ranking: tuple[Ranking, ...]
+    """By aspect, of three systems or more, by all judges that are believed together; else empty."""
     resamples: int
     """Bootstrap samples behind an interval, and sign flips behind a p."""
     seed: int
@@ -146,11 +145,7 @@ def make_report(rows: Sequence[Judgment], terms: Terms, *, labels: Sequence[Labe
         agreement=agreements(rows, **how),
         human=human_figures(rows, labels, **how) if labels else (),
         suspicious=sum(row.suspicious for row in real),
-        ranking=_ranking(
-            [one for one in found if one.judge == (PANEL if len(believed) > 1 else believed[0])]
-            if believed
-            else []
-        ),
+        ranking=rankings(rows, found, believed, **how),
         resamples=terms.resamples,
         seed=terms.seed,
         warnings=(*_doubts(judges), *_leanings(found), *_lost(rows, labels)),
@@ -179,7 +174,7 @@ def make_rating_report(rows: Sequence[Rated], terms: Terms) -> Report:
         agreement=agreements(rows, **how),
         human=(),
         suspicious=sum(row.suspicious for row in real),
-        ranking={},
+        ranking=(),
         resamples=terms.resamples,
         seed=terms.seed,
         warnings=_doubts(judges),
@@ -225,17 +220,6 @@ def _silent(judges: Sequence[JudgeFacts]) -> dict[str, str]:
     }
 
 
-def _ranking(found: Sequence[Figure]) -> dict[str, dict[str, float]]:
-    by_aspect: dict[str, dict[tuple[str, str], tuple[float, float, float]]] = defaultdict(dict)
-    for figure in found:
-        by_aspect[figure.aspect][figure.x, figure.y] = (figure.wins, figure.ties, figure.losses)
-    return {
-        aspect: davidson(counts)
-        for aspect, counts in by_aspect.items()
-        if len({name for pair in counts for name in pair}) > 2
-    }
-
-
 def _doubts(judges: Sequence[JudgeFacts]) -> tuple[str, ...]:
     """Return what speaks against a judge itself."""
     found: list[str] = []
@@ -247,7 +231,7 @@ def _doubts(judges: Sequence[JudgeFacts]) -> tuple[str, ...]:
             found.append(
                 f"{judge.name} answered {controls.right} of {controls.asked} controls rightly;"
                 f" below {TRUSTED:.0%} its preferences are in doubt, below {BELIEVED:.0%} none is"
-                " claimed"
+                " claimed, and nothing ranked"
             )
         if len(judge.answered_by) > 1:
             found.append(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ketchup_cli.judging.agreeing import JudgesAgreement
 from ketchup_cli.judging.human import HumanFigure
+from ketchup_cli.judging.ranking import Ranking
 from ketchup_cli.judging.rating_figures import RatingDifference, RatingFigure
 from ketchup_cli.judging.report import Report
 from ketchup_cli.judging.tally import Figure
@@ -24,6 +25,7 @@ def lines(report: Report) -> list[tuple[str, str]]:
     told += [
         ("" if number else "claim", claim) for number, claim in enumerate(dict.fromkeys(claimed))
     ]
+    told += [line for one in report.ranking for line in _ranking_lines(one)]
     told += [line for one in report.agreement for line in _agreement_lines(one)]
     told += [("people", by(one.judge) + _human_line(one)) for one in report.human]
     for judge in report.judges:
@@ -35,6 +37,24 @@ def lines(report: Report) -> list[tuple[str, str]]:
         if judge.unjudged:
             reasons = ", ".join(f"{count} {reason}" for reason, count in judge.unjudged.items())
             told.append(("unjudged", by(judge.name) + reasons))
+    return told
+
+
+def _ranking_lines(found: Ranking) -> list[tuple[str, str]]:
+    """Return a line a system, the strongest first: its place, its strength, whom it beat how often."""
+    told: list[tuple[str, str]] = []
+    for one in found.systems:
+        best, worst = one.places
+        parts = [
+            f"{one.place} {one.system}" + ("" if best == worst else f" [{best} to {worst}]"),
+            f"{one.strength:+.2f} [{one.interval[0]:+.2f}, {one.interval[1]:+.2f}]",
+            "won " + ", ".join(f"{n} over {other}" for other, n in found.wins[one.system].items()),
+        ]
+        label = "ranking" if one.place == 1 else ""
+        told.append((label, f"{found.aspect}: {', '.join(parts)}"))
+    if found.decided:
+        round_ = f"{found.circular} of {found.decided} times three verdicts on an item go round"
+        told.append(("", f"{found.aspect}: {round_}; by chance a quarter"))
     return told
 
 

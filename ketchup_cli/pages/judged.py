@@ -66,12 +66,29 @@ class _Agreement(msgspec.Struct, frozen=True):
     interval: tuple[float, float] | None = None
 
 
+class _Place(msgspec.Struct, frozen=True):
+    system: str
+    place: int
+    places: tuple[int, int]
+    strength: float
+    interval: tuple[float, float]
+
+
+class _Ranking(msgspec.Struct, frozen=True):
+    aspect: str
+    systems: tuple[_Place, ...]
+    wins: dict[str, dict[str, int]]
+    circular: int = 0
+    decided: int = 0
+
+
 class _Document(msgspec.Struct, frozen=True):
     judges: tuple[_Judge, ...]
     figures: tuple[_Figure, ...]
     ratings: tuple[_Rating, ...] = ()
     differences: tuple[_Difference, ...] = ()
     agreement: tuple[_Agreement, ...] = ()
+    ranking: tuple[_Ranking, ...] = ()
     warnings: tuple[str, ...] = ()
 
 
@@ -122,6 +139,8 @@ def _blocks(source: Source, place: int) -> Iterator[Block]:
         yield _rated(document, source, place)
     if document.figures:
         yield _compared(document, source, place)
+    if document.ranking:
+        yield _ranked(document, place)
 
 
 def _compared(document: _Document, source: Source, place: int) -> Figures:
@@ -188,6 +207,68 @@ def _rating_row(figure: _Rating, document: _Document) -> tuple[str, ...]:
         else words.interval(figure.mean, figure.interval, digits=2),
         bounds,
         *map(str, figure.ratings.values()),
+    )
+
+
+def _ranked(document: _Document, place: int) -> Figures:
+    """Return the strengths of all systems, and how often each won against each other one."""
+    names = tuple(one.system for one in document.ranking[0].systems)
+    return Figures(
+        title="Ranking",
+        figures=tuple(
+            _strengths(ranking, key=f"ranking-{place}-{number}")
+            for number, ranking in enumerate(document.ranking)
+        ),
+        caption="Strengths after Davidson, in log odds: e to the difference of two is wins by losses."
+        " Intervals and the range of places are 95 %, over examples; systems whose ranges meet are"
+        " not told apart. Wins are those that both orders say.",
+        table=Table(
+            header=(
+                *("aspect", "system", "place", "strength"),
+                *(f"wins over {name}" for name in names),
+            ),
+            rows=tuple(
+                _place_row(ranking, one, names)
+                for ranking in document.ranking
+                for one in ranking.systems
+            ),
+            numeric=2,
+            caption=" ".join(
+                f"{ranking.aspect}: {ranking.circular:,} of {ranking.decided:,} times three verdicts"
+                " on an item went round in a circle; by chance a quarter does."
+                for ranking in document.ranking
+                if ranking.decided
+            ),
+        ),
+    )
+
+
+def _strengths(ranking: _Ranking, *, key: str) -> Figure:
+    lines = [
+        Line(
+            label=one.system,
+            number=number,
+            points=(Point(x=one.strength, y=0.0, bounds=one.interval),),
+        )
+        for number, one in enumerate(ranking.systems)
+    ]
+    told = "; ".join(
+        f"{line.label} {words.interval(line.points[0].x, line.points[0].bounds, digits=2)}"
+        for line in lines
+    )
+    drawn = drawing.intervals(
+        lines, Axes(x="", mark=0.0), key=key, alt=f"Strengths in {ranking.aspect}: {told}"
+    )
+    return Figure(title=f"strength in {ranking.aspect}", drawing=drawn)
+
+
+def _place_row(ranking: _Ranking, one: _Place, names: tuple[str, ...]) -> tuple[str, ...]:
+    best, worst = one.places
+    return (
+        *(ranking.aspect, one.system),
+        f"{one.place}" if best == worst else f"{one.place} [{best} to {worst}]",
+        words.interval(one.strength, one.interval, digits=2),
+        *(str(ranking.wins[one.system].get(name, words.NOTHING)) for name in names),
     )
 
 

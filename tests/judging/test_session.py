@@ -185,7 +185,7 @@ def test_a_biased_judge_is_caught_by_its_controls(tmp_path: Path, taste: Taste) 
 
     assert (found.judges[0].controls.accuracy or 0) < 0.7
     assert {figure.claim.partition(":")[0] for figure in found.figures} == {"nothing is claimed"}
-    assert found.ranking == {}
+    assert found.ranking == ()
 
 
 def test_a_judge_that_tosses_a_coin_prefers_nobody(tmp_path: Path) -> None:

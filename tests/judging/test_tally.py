@@ -1,11 +1,9 @@
 import math
 import random
-from collections.abc import Callable
 
 import pytest
 from judged import judged, judgment
 
-from ketchup_cli.judging.ranking import cycles, davidson
 from ketchup_cli.judging.tally import Figure, Judgment, control_accuracy, figures, unjudged
 
 SWAPPED = {"x": "y", "y": "x", "tie": "tie"}
@@ -162,35 +160,3 @@ def test_controls_that_came_to_nothing_count_as_wrong() -> None:
 
     assert control_accuracy(rows) == (2, 4, {"cut": "1/2", "identical": "1/2"})
     assert unjudged([*rows, judgment(4, "xy", None)]) == {"off_menu": 1}
-
-
-def draws(strengths: dict[str, float], ties: float, count: int) -> Callable[[str, str], tuple]:
-    def of(a: str, b: str) -> tuple[float, float, float]:
-        win, loss = math.exp(strengths[a]), math.exp(strengths[b])
-        tie = math.exp(ties + (strengths[a] + strengths[b]) / 2)
-        total = win + loss + tie
-        return count * win / total, count * tie / total, count * loss / total
-
-    return of
-
-
-def test_strengths_are_found_again_from_exact_shares() -> None:
-    truth = {"a": 0.8, "b": 0.1, "c": -0.9}
-    of = draws(truth, -0.4, 10_000)
-    pairs = [("a", "b"), ("a", "c"), ("b", "c")]
-
-    found = davidson({pair: of(*pair) for pair in pairs})
-
-    assert found == pytest.approx({**truth, "ties": -0.4}, abs=1e-3)
-
-
-def test_a_system_that_wins_everything_has_a_finite_strength() -> None:
-    found = davidson({("a", "b"): (50, 0, 0), ("a", "c"): (50, 0, 0), ("b", "c"): (20, 10, 20)})
-
-    assert found["a"] > found["b"]
-    assert all(map(math.isfinite, found.values()))
-
-
-def test_a_circle_of_preferences_is_seen() -> None:
-    assert cycles({("a", "b"): 0.6, ("b", "c"): 0.7, ("a", "c"): 0.4}) == (("a", "b", "c"),)
-    assert cycles({("a", "b"): 0.6, ("b", "c"): 0.7, ("a", "c"): 0.8}) == ()

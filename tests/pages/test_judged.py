@@ -81,6 +81,38 @@ def test_ratings_stand_with_their_mean_their_bounds_and_their_counts(store):
     assert "<i>one" not in drawn.figures[0].drawing
 
 
+def test_a_ranking_stands_with_its_places_and_the_wins_of_each_over_each(store):
+    def place(system, number, places, strength):
+        interval = [strength - 0.5, strength + 0.5]
+        return {
+            "system": system,
+            "place": number,
+            "places": places,
+            "strength": strength,
+            "interval": interval,
+        }
+
+    ranking = {
+        "aspect": "quality",
+        "systems": [place("<b>a", 1, [1, 1], 1.0), place("b", 2, [2, 3], 0.25)],
+        "wins": {"<b>a": {"b": 9}, "b": {"<b>a": 4}},
+        "circular": 1,
+        "decided": 8,
+    }
+    told = DOCUMENT | {"ranking": [ranking]}
+    reports.publish(store, "verdicts", {"judge.json": told}, name="k", spec={"against": "b"})
+
+    drawn = verdicts(gather(store, ["k"])).blocks[2]
+    rows = [[cell.replace("\u00a0", " ") for cell in row] for row in drawn.table.rows]
+
+    assert rows == [
+        ["quality", "<b>a", "1", "1.00 [0.50, 1.50]", "\u2013", "9"],
+        ["quality", "b", "2 [2 to 3]", "0.25 [-0.25, 0.75]", "4", "\u2013"],
+    ]
+    assert "1 of 8 times" in drawn.table.caption
+    assert "<b>a" not in drawn.figures[0].drawing
+
+
 def test_verdicts_that_were_changed_are_not_shown(store):
     path = find.find(store, "v").path / "judge.json"
     path.write_bytes(path.read_bytes().replace(b"19", b"20"))

@@ -115,7 +115,7 @@ def test_a_judge_that_knows_nothing_fails_its_controls_and_ranks_nobody(
 
     assert controls["asked"] == CONTROLS
     assert controls["right"] < 0.7 * controls["asked"]
-    assert report(made)["ranking"] == {}
+    assert report(made)["ranking"] == []
     assert "below 70%" in told
     assert "prefers" not in told
     assert "ranking" not in told
