@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from ketchup_cli.scoring import grams
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 Pairs = Sequence[tuple[str, Sequence[str]]]
 """Hypothesis and its references."""
 Rows = list[list[float]]
+WORDS_KEPT = 2**17
 
 
 def bleu_rows(metric: Any, pairs: Pairs) -> Rows:
@@ -28,7 +30,8 @@ def bleu_rows(metric: Any, pairs: Pairs) -> Rows:
     """
     import numpy
 
-    read = [[metric._preprocess_segment(text).split() for text in _texts(pair)] for pair in pairs]
+    split = _splitter(metric)
+    read = [[split(text) for text in _texts(pair)] for pair in pairs]
     orders, items = metric.max_ngram_order, len(pairs)
     matches: list[Integers] = []
     found: list[Integers] = []
@@ -41,6 +44,37 @@ def bleu_rows(metric: Any, pairs: Pairs) -> Rows:
         metric._get_closest_ref_len(len(text), list(map(len, several))) for text, *several in read
     ]
     return _transposed([[len(text) for text, *_ in read], closest, *matches, *found])
+
+
+def _splitter(metric: Any) -> Callable[[str], list[str]]:
+    """Return what finds the words of a text as sacrebleu does, each word between spaces once.
+
+    Tokenizer 13a looks one character around itself, and at spaces, so that it reads a text word by
+    word; of line ends alone it looks at more.
+    """
+
+    def whole(text: str) -> list[str]:
+        words: list[str] = metric._preprocess_segment(text).split()
+        return words
+
+    def by_word(text: str) -> list[str]:
+        if "\n" in text:
+            return whole(text)
+        return [part for word in text.split() for part in _parts_by_13a(word)]
+
+    return by_word if metric.tokenizer.signature() == "13a" and not metric.lowercase else whole
+
+
+@lru_cache(maxsize=WORDS_KEPT)
+def _parts_by_13a(word: str) -> tuple[str, ...]:
+    return tuple(_tokenizer_13a()(word).split())
+
+
+@lru_cache(maxsize=1)
+def _tokenizer_13a() -> Any:
+    from sacrebleu.tokenizers.tokenizer_13a import Tokenizer13a
+
+    return Tokenizer13a()
 
 
 def chrf_rows(metric: Any, pairs: Pairs) -> Rows:

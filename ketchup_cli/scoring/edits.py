@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, final
+from typing import final
 
 LONGEST_SHIFT = 10
 """Words that move at once, at most."""
@@ -21,18 +21,13 @@ BEAM = 25
 """Cells on either side of the diagonal that sacrebleu fills."""
 
 
-class _Row(NamedTuple):
-    """A row of the table of distances as bits over the reference's words, and its last cell."""
+_Row = tuple[int, int, int, int, int]
+"""A row of the table of distances: bits over the reference's words, and its last cell.
 
-    higher: int
-    """Where a cell is one more than the one to its left."""
-    lower: int
-    """Where it is one less."""
-    cost: int
-    kept: int = 0
-    """Where a cell equals the one before it on the diagonal."""
-    deleted: int = 0
-    """Where a cell is one more than the one above it."""
+Where a cell is one more than the one to its left, where one less; the last cell; where a cell equals
+the one before it on the diagonal, and where it is one more than the one above it.
+"""
+_COST, _KEPT, _DELETED = 2, 3, 4
 
 
 @final
@@ -50,7 +45,7 @@ class _Reference:
 
     def first_row(self) -> _Row:
         """Return the row of no words: every word of the reference is inserted."""
-        return _Row(self.full, 0, self.count)
+        return self.full, 0, self.count, 0, 0
 
     def below(self, row: _Row, words: Iterable[str]) -> Iterator[_Row]:
         """Yield the rows below one, of every further word.
@@ -58,7 +53,7 @@ class _Reference:
         Source: Hyyro 2003, A bit-vector algorithm for computing Levenshtein distances.
         """
         bits, full, last = self.bits, self.full, self.count - 1
-        higher, lower, cost = row.higher, row.lower, row.cost
+        higher, lower, cost, _, _ = row
         for word in words:
             match = bits.get(word, 0)
             kept = ((((match & higher) + higher) ^ higher) | match | lower) & full
@@ -68,7 +63,7 @@ class _Reference:
             shifted = (deleted << 1 | 1) & full
             higher = (fewer << 1 & full) | (full & ~(kept | shifted))
             lower = shifted & kept
-            yield _Row(higher, lower, cost, kept, deleted)
+            yield higher, lower, cost, kept, deleted
 
     def rows(self, words: Sequence[str]) -> list[_Row]:
         """Return the whole table."""
@@ -96,7 +91,7 @@ def edits(hypothesis: list[str], reference: list[str]) -> int:
     tried = 0
     while True:
         rows = target.rows(words)
-        cost = rows[-1].cost
+        cost = rows[-1][_COST]
         # whatever the order of its words, a text is no nearer than its words allow
         moved = _best_shift(words, rows, target) if cost > fewest else _Shifted(cost, words, 0)
         tried += moved.tried
@@ -120,7 +115,7 @@ class _Shifted:
 
 def _best_shift(words: list[str], rows: list[_Row], target: _Reference) -> _Shifted:
     """Return the shift that leaves the smallest distance, of equals the longest, then the first."""
-    best, chosen, tried = (-rows[-1].cost, 0, 0, 0), words, 0
+    best, chosen, tried = (-rows[-1][_COST], 0, 0, 0), words, 0
     seen: set[tuple[int, int, int]] = set()
     for length, start, place in _shifts(words, rows, target):
         tried += 1
@@ -130,9 +125,10 @@ def _best_shift(words: list[str], rows: list[_Row], target: _Reference) -> _Shif
         shifted = _moved(words, start, length=length, place=place)
         same = min(start, place)
         *_, last = rows[same], *target.below(rows[same], shifted[same:])
-        if not target.is_exact(last.cost, len(words)):
+        cost = last[_COST]
+        if not target.is_exact(cost, len(words)):
             return _Shifted(-1, words, tried)
-        candidate = (-last.cost, length, -start, -place)
+        candidate = (-cost, length, -start, -place)
         if candidate > best:
             best, chosen = candidate, shifted
     return _Shifted(-best[0], chosen, tried)
@@ -191,10 +187,10 @@ def _alignment(
         bit = column - 1
         same = row > 0 and words[row - 1] == target.words[bit]
         beside[bit] = row - 1
-        if same or (row and not rows[row].kept >> bit & 1):
+        if same or (row and not rows[row][_KEPT] >> bit & 1):
             reference_wrong[bit] = wrong[row - 1] = not same
             row, column = row - 1, bit
-        elif row and rows[row].deleted >> bit & 1:
+        elif row and rows[row][_DELETED] >> bit & 1:
             row -= 1
         else:
             column = bit

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from ketchup_cli.errors import SpecError
@@ -72,7 +73,7 @@ def check_script(tokenize: str, languages: Sequence[str], texts: Sequence[str]) 
     """
     if languages or tokenize not in _WORDS_BY_SPACE:
         return
-    letters = sum(char.isalpha() for text in texts for char in text)
+    letters = sum(count_letters(texts))
     unspaced = sum(len(_UNSPACED_LETTER.findall(text)) for text in texts)
     if unspaced > MAX_UNSPACED_SHARE * letters:
         raise SpecError(
@@ -80,6 +81,16 @@ def check_script(tokenize: str, languages: Sequence[str], texts: Sequence[str]) 
             f" and no language is declared: tokenizer `{tokenize}` would find no words",
             hint='import with --set \'languages=["en", "zh"]\', or --set tokenize=zh',
         )
+
+
+def count_letters(texts: Iterable[str]) -> tuple[int, int]:
+    """Return how many letters are ASCII and how many are not."""
+    found: Counter[str] = Counter()
+    for text in texts:
+        found.update(text)
+    letters = {char: count for char, count in found.items() if char.isalpha()}
+    known = sum(count for char, count in letters.items() if char.isascii())
+    return known, sum(letters.values()) - known
 
 
 def base_language(languages: Sequence[str]) -> str:

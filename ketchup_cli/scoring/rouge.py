@@ -1,10 +1,12 @@
 """ROUGE F1: the best over an item's references, with all that changes it in the signature."""
 
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from ketchup_cli.scoring import sentences
 from ketchup_cli.scoring.items import check_items
+from ketchup_cli.scoring.languages import count_letters
 from ketchup_cli.scoring.measurement import Measurement, mean_measurement
 from ketchup_cli.scoring.rouge_engines import score_pairs
 from ketchup_cli.scoring.settings import RougeSettings
@@ -68,13 +70,11 @@ def foreign_warning(
     """Return a warning where more than a fifth of the letters are ones ROUGE throws away."""
     if settings.words == "unicode":
         return ()
-    texts = [*hypotheses, *(text for several in references for text in several)]
-    letters = sum(char.isalpha() for text in texts for char in text)
-    foreign = sum(char.isalpha() and not char.isascii() for text in texts for char in text)
-    if foreign <= MAX_FOREIGN_SHARE * letters:
+    known, foreign = count_letters([*hypotheses, *itertools.chain.from_iterable(references)])
+    if foreign <= MAX_FOREIGN_SHARE * (known + foreign):
         return ()
     return (
-        f"{foreign / letters:.0%} of the letters are outside a-z, which ROUGE throws away: use chrf,"
+        f"{foreign / (known + foreign):.0%} of the letters are outside a-z, which ROUGE throws away: use chrf,"
         " or --set rouge_words=unicode",
     )
 

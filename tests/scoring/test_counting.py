@@ -3,10 +3,11 @@
 import random
 
 import pytest
-from sacrebleu.metrics import CHRF
+from hypothesis import given, strategies
+from sacrebleu.metrics import BLEU, CHRF
 from sacrebleu.metrics.lib_ter import BeamEditDistance, translation_edit_rate
 
-from ketchup_cli.scoring import bleu, edits, grams
+from ketchup_cli.scoring import bleu, counting, edits, grams
 
 WORDS = (
     "the", "old", "ta-ble,", "opens.", "(and)", "a", "'s", "3.5", "naïve", "表示", "\U0001f600x", "\ud800",
@@ -44,6 +45,20 @@ def test_n_grams_too_many_for_their_numbers_are_numbered_again(
     assert bleu.counted(name, "13a", pairs) == bleu.statistics(name, "13a", pairs)
 
 
+PIECES = (
+    *"ab 19 .,;-'&<>/!~{ \n\t\x1c\x85\u00a0\u2009\u3000é表", "&quot;", "&amp;", "<skipped>", "-\n", "1.5", "a-b", ".."
+)  # fmt: skip
+
+
+@given(text=strategies.lists(strategies.sampled_from(PIECES), max_size=24).map("".join))
+def test_a_text_read_word_by_word_has_the_words_of_tokenizer_13a(text: str) -> None:
+    metric = BLEU()
+
+    words = counting._splitter(metric)(text)
+
+    assert words == metric._preprocess_segment(text).split()
+
+
 def shuffled(generator: random.Random, words: list[str]) -> list[str]:
     """Return the words with some blocks of them elsewhere, which is what TER shifts back."""
     moved = list(words)
@@ -72,7 +87,7 @@ def test_rows_of_bits_are_exact_where_the_beam_misses_the_shortest_way() -> None
     text = [*(f"new {number}" for number in range(26)), *reference[:28]]
     target = edits._Reference(reference)
 
-    cost = target.rows(text)[-1].cost
+    cost = target.rows(text)[-1][edits._COST]
 
     assert cost == 2 * 26
     assert BeamEditDistance(reference)(text)[0] == 54
