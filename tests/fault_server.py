@@ -99,28 +99,28 @@ class FaultServer:
         return f"http://127.0.0.1:{self.port}/v1"
 
     async def __aenter__(self) -> FaultServer:
-        self._tasks: set[asyncio.Task[None]] = set()
+        self.tasks: set[asyncio.Task[None]] = set()
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
         self.port = self._server.sockets[0].getsockname()[1]
         return self
 
     async def __aexit__(self, *_: object) -> None:
         self._server.close()
-        for task in self._tasks:
+        for task in self.tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*self.tasks, return_exceptions=True)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
-        self._tasks.add(task)
+        self.tasks.add(task)
         self.connections += 1
         try:
             await self._answer(reader, writer)
         except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
             pass
         finally:
-            self._tasks.discard(task)
+            self.tasks.discard(task)
             writer.close()
 
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -176,6 +176,22 @@ async def hangs(_: Conversation) -> None:
 async def resets(with_: Conversation) -> None:
     """Cut the connection before a header."""
     with_.reset()
+
+
+async def resets_after_headers(with_: Conversation) -> None:
+    """Cut the connection where the body should begin."""
+    await with_.raw(
+        b"HTTP/1.1 200 X\r\ncontent-type: application/json\r\ncontent-length: 900\r\n\r\n"
+    )
+    with_.reset()
+
+
+async def drips_headers(with_: Conversation) -> None:
+    """Send a byte of a header now and then for ever."""
+    await with_.raw(b"HTTP/1.1 200 X\r\nx-slow: ")
+    while True:
+        await with_.raw(b"a")
+        await asyncio.sleep(0.05)
 
 
 async def drips(with_: Conversation) -> None:

@@ -27,6 +27,7 @@ FORMAT_FAILURES = ("length", "invalid_json", "off_menu", "empty")
 DECLINED = ("refusal", "content_filter")
 """Asked once more, then left unjudged."""
 
+CUT = "the answer was cut: max_tokens is too small"
 REASON_CHARACTERS = 600
 _FENCE = re.compile(r"```(?:json)?\s*\n(.*?)\n?\s*```", re.S)
 _THOUGHT = re.compile(r"\s*<think>.*?</think>", re.S)
@@ -129,7 +130,7 @@ def read_answer(
     if protocol == "logprob":
         return _as_odds(choice, found, menu)
     if choice.finish_reason == "length":
-        return _with(found, outcome="length", detail="the answer was cut: max_tokens is too small")
+        return _with(found, outcome="length", detail=CUT)
     text = scrub(choice.message.content or "").strip()
     if not text:
         return found
@@ -166,7 +167,8 @@ def _as_json(text: str, found: Answer, menu: Menu) -> Answer:
     if len(fenced) > 1:
         return _with(found, outcome="invalid_json", detail="several fenced blocks")
     try:
-        spoken = msgspec.json.decode(fenced[0] if fenced else bare, type=dict[str, Any])
+        whole = _without_lone_surrogates((fenced[0] if fenced else bare).encode())
+        spoken = msgspec.json.decode(whole, type=dict[str, Any])
     except msgspec.DecodeError as error:
         return _with(found, outcome="invalid_json", detail=_short(str(error)))
     reason = spoken.get("reason")

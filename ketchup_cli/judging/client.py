@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -21,6 +22,7 @@ from typing import Any, final
 
 from ketchup_cli.errors import JudgeUnreachable, SpecError
 from ketchup_cli.judging.answers import (
+    CUT,
     DECLINED,
     FORMAT_FAILURES,
     Answer,
@@ -35,7 +37,10 @@ from ketchup_cli.judging.retrying import Limits, Patience, refuse
 from ketchup_cli.judging.wire import Failure, Reply, Wire, most_tokens
 
 UNREACHABLE = 20
-"""Failures of the transport in a row, over all requests, after which all stop."""
+"""Failures of the transport or the server in a row, over all requests, after which all stop."""
+_LOST = frozenset({"http_5xx", "timeout", "transport"})
+_CUT = re.compile(r"does not match the expected \S+ format")
+"""What llama.cpp says, with status 500, of an object that ended at `max_tokens`."""
 
 
 @final
@@ -100,7 +105,9 @@ class Judge:
         self.means = means
         self.address = address
         self.retries = 0
-        self._unreachable = 0
+        self.nowhere = False
+        """Whether the last attempt reached no server."""
+        self._lost = 0
         self._answered = 0
 
     async def ask(self, ask: Ask) -> Said:
@@ -157,7 +164,7 @@ class Judge:
             )
             if tried.answer.outcome == "ok":
                 self._keep(said)
-            self._note(tried)
+            self._note(tried, first=patience.attempts == 0)
             others = self._answered > 0
             if not patience.again(tried.reply, tried.answer, others_answered=others):
                 return said
@@ -204,26 +211,31 @@ class Judge:
             self.kept.call_ends(number, cost)
         return cost
 
-    def _note(self, tried: _Tried) -> None:
+    def _note(self, tried: _Tried, *, first: bool) -> None:
         """Count what a reply says of the server.
+
+        Once somebody was answered, what a server did wrong counts at the first attempt only: there
+        may be requests it always fails on.
 
         Raises:
             JudgeRefused: no request can succeed.
-            JudgeUnreachable: too many in a row did not get there.
+            JudgeUnreachable: too many in a row did not get there, or were failed by the server.
         """
-        if isinstance(tried.reply, Failure):
-            self._unreachable += 1
-            if self._unreachable >= UNREACHABLE:
+        self.nowhere = isinstance(tried.reply, Failure) and not tried.reply.answered
+        if tried.answer.outcome in _LOST:
+            self._lost += self.nowhere or first or not self._answered
+            if self._lost >= UNREACHABLE:
+                why = "did not reach" if self.nowhere else "got no answer from"
                 raise JudgeUnreachable(
-                    f"{UNREACHABLE} requests in a row did not reach the judge at"
-                    f" {self.address}: {tried.reply.detail}",
+                    f"{UNREACHABLE} requests in a row {why} the judge at {self.address}:"
+                    f" {tried.answer.detail}",
                     hint="see that the server runs, then give the same command again",
                 )
             return
-        self._unreachable = 0
-        if tried.reply.status != 200:
+        self._lost = 0
+        if isinstance(tried.reply, Reply) and tried.reply.status != 200:
             refuse(tried.reply)
-        elif tried.answer.outcome != "transport":
+        else:
             self._answered += 1
             self.means.pace.went_well()
 
@@ -260,10 +272,12 @@ def _read(reply: Reply | Failure, ask: Ask) -> Answer:
             protocol=ask.protocol,
             menu=ask.menu,
         )
-    return Answer(
-        outcome="http_5xx" if reply.status >= 500 else "http_4xx",
-        detail=f"{reply.status} {reply.message}",
-    )
+    detail = f"{reply.status} {reply.message}"
+    if reply.status < 500:
+        return Answer(outcome="http_4xx", detail=detail)
+    if "response_format" in ask.body and _CUT.search(reply.message):
+        return Answer(outcome="length", detail=f"{CUT}; the server says {detail}")
+    return Answer(outcome="http_5xx", detail=detail)
 
 
 def _with_room(ask: Ask, tokens: int) -> Ask:

@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from ketchup_cli.errors import JudgeError
+from ketchup_cli.errors import JudgeError, JudgeUnreachable
 from ketchup_cli.judging.answers import Answer
 from ketchup_cli.judging.menus import RATINGS, VERDICTS, Menu, Protocol
 from ketchup_cli.judging.odds import TOP
@@ -115,29 +115,46 @@ async def probe(
 
     Raises:
         JudgeError: there is none; the message says what each came to.
+        JudgeUnreachable: the server fails at every form.
     """
-    refused: dict[str, str] = {}
+    refused: dict[str, Answer] = {}
     for protocol in protocols:
         found = await _try(send, settings, Abilities(protocol=protocol), plain(menu))
         if isinstance(found, Abilities):
-            return msgspec.structs.replace(found, refused=refused)
+            why = {name: _told(answer) for name, answer in refused.items()}
+            return msgspec.structs.replace(found, refused=why)
         refused[protocol] = found
-    told = "; ".join(f"{name}: {why}" for name, why in refused.items())
-    if tuple(protocols) == ("logprob",):
-        raise JudgeError(
+    raise _no_judge(refused, settings, menu)
+
+
+def _no_judge(refused: Mapping[str, Answer], settings: Settings, menu: Menu) -> JudgeError:
+    """Return what to say, and what may help, where no form worked."""
+    told = "; ".join(f"{name}: {_told(answer)}" for name, answer in refused.items())
+    outcomes = {answer.outcome for answer in refused.values()}
+    if outcomes == {"http_5xx"}:
+        return JudgeUnreachable(
+            f"the server of `{settings.model}` fails at every request ({told})",
+            hint="see what the server logs, then give the same command again",
+        )
+    if tuple(refused) == ("logprob",):
+        return JudgeError(
             f"`{settings.model}` gives no log-probabilities of a {menu.key} ({told})",
             hint="--protocol auto asks for an answer in words",
         )
-    raise JudgeError(
-        f"`{settings.model}` gives no {menu.key} in any form ({told})",
-        hint="try another model; or --protocol text, which counts what cannot be read",
-    )
+    hint = "try another model; or --protocol text, which counts what cannot be read"
+    if "length" in outcomes:
+        hint = f"--set max_tokens={8 * settings.max_tokens}"
+    return JudgeError(f"`{settings.model}` gives no {menu.key} in any form ({told})", hint=hint)
+
+
+def _told(answer: Answer) -> str:
+    return f"{answer.outcome} {answer.detail}".strip()
 
 
 async def _try(
     send: Send, settings: Settings, abilities: Abilities, asked: Sequence[Question]
-) -> Abilities | str:
-    """Return what works with this form, or why it does not."""
+) -> Abilities | Answer:
+    """Return what works with this form, or what came instead of an answer."""
     number = 0
     while number < len(asked):
         body = body_of(asked[number], settings, abilities)
@@ -147,7 +164,7 @@ async def _try(
             continue
         changed = _adapted(answer, body, abilities)
         if changed is None:
-            return f"{answer.outcome} {answer.detail}".strip()
+            return answer
         abilities = changed
     return abilities
 

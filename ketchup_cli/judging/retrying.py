@@ -63,9 +63,8 @@ class Patience:
         if isinstance(reply, Reply) and 400 <= reply.status < 500 and reply.status not in RETRIED:
             return False
         self._failures[answer.detail] += 1
-        same = self._failures[answer.detail] >= SAME_FAILURE
-        if same and isinstance(reply, Reply) and (reply.status == 200 or others_answered):
-            return reply.status in WAITED_FOR and self._time_is_left()
+        if self._failures[answer.detail] >= SAME_FAILURE and _stays(reply, others_answered):
+            return False
         return self._time_is_left()
 
     def waits_s(self, reply: Reply | Failure) -> tuple[float, float | None]:
@@ -94,6 +93,13 @@ class Patience:
     def _time_is_left(self) -> bool:
         spent_s = time.monotonic() - self._started
         return self.attempts < self._limits.attempts and spent_s < self._limits.request_s
+
+
+def _stays(reply: Reply | Failure, others_answered: bool) -> bool:
+    """Return whether a failure that came several times will come again."""
+    if isinstance(reply, Failure):
+        return reply.answered
+    return reply.status == 200 or (others_answered and reply.status not in WAITED_FOR)
 
 
 def refuse(reply: Reply) -> None:

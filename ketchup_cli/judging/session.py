@@ -10,7 +10,7 @@ from typing import Any, Literal, Protocol, final
 
 import msgspec
 
-from ketchup_cli.errors import JudgeError, OverBudget
+from ketchup_cli.errors import JudgeError, JudgeUnreachable, OverBudget
 from ketchup_cli.judging import menus
 from ketchup_cli.judging.answers import Answer
 from ketchup_cli.judging.calls import Call
@@ -64,6 +64,7 @@ async def abilities_of(judge: Judge, server: Server) -> Abilities:
     Raises:
         OverBudget: finding out might cost more than is left.
         JudgeError: it gives no answer in any form, or no log-probabilities where those are asked for.
+        JudgeUnreachable: nobody answers.
     """
     if server.protocol in SPOKEN:
         return Abilities(protocol=server.protocol)
@@ -72,8 +73,18 @@ async def abilities_of(judge: Judge, server: Server) -> Abilities:
     if known is not None:
         return msgspec.json.decode(known, type=Abilities)
 
+    if judge.wire is None:
+        raise JudgeError(
+            f"what `{server.settings.model}` can do is not kept, and nobody is asked",
+            hint="leave out --cache-only once, or name the --protocol",
+        )
+
     async def send(body: Mapping[str, Any], protocol: menus.Protocol) -> Answer:
-        return (await judge.ask(Ask(body=body, protocol=protocol, menu=server.menu))).answer
+        answer = (await judge.ask(Ask(body=body, protocol=protocol, menu=server.menu))).answer
+        if answer.outcome in {"timeout", "transport"}:
+            # another form would fare no better: nothing that speaks this language answers
+            raise _nobody(judge, answer)
+        return answer
 
     protocols = TRIED[server.menu] if server.protocol == "auto" else (server.protocol,)
     try:
@@ -141,6 +152,18 @@ def _one_of(several: BaseExceptionGroup, judge: Judge, *, done: int) -> BaseExce
     if faults:
         return min(faults, key=lambda error: isinstance(error, JudgeError))
     return _over_budget(judge, done=done)
+
+
+def _nobody(judge: Judge, answer: Answer) -> JudgeError:
+    if judge.nowhere:
+        return JudgeUnreachable(
+            f"no answer from the judge at {judge.address}: {answer.detail}",
+            hint="see that the server runs, then give the same command again",
+        )
+    return JudgeError(
+        f"no judge answers at {judge.address}: {answer.detail}",
+        hint="see base_url; the address of chat completions usually ends in /v1",
+    )
 
 
 def _over_budget(judge: Judge, *, done: int) -> OverBudget:

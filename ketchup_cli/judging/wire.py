@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any, Literal, Protocol, final
@@ -20,6 +20,8 @@ BODY_BYTES = 8 << 20
 BYTES_PER_TOKEN = 3
 """Fewer than in any text of tokenizers seen: so a count by it is rather too large."""
 TOKENS_PER_MESSAGE = 16
+SHORTEST_KEY = 8
+"""Characters; what is shorter is no secret, and may be part of any text."""
 
 
 @final
@@ -69,7 +71,7 @@ class Reply:
             try:
                 seconds = float(text) * unit_s
             except ValueError:
-                seconds = _until(text)
+                seconds = _until(text, now=self.headers.get("date"))
             if 0 <= seconds < float("inf"):
                 return seconds
         return None
@@ -84,6 +86,8 @@ class Failure:
     detail: str
     may_be_billed: bool = True
     """Whether the request may have reached a model."""
+    answered: bool = False
+    """Whether a server did answer, with more than is read."""
 
 
 class Wire(Protocol):
@@ -113,6 +117,7 @@ class OpenAIWire:
         http = DefaultAsyncHttpxClient(
             follow_redirects=False, event_hooks={"response": [_take]}, timeout=None
         )
+        self._key = key.encode() if len(key) >= SHORTEST_KEY else b""
         # a local server has no key, and the package takes no empty one
         self._client = AsyncOpenAI(
             base_url=base_url, api_key=key or "none", max_retries=0, http_client=http
@@ -121,7 +126,13 @@ class OpenAIWire:
         self._completions = self._client.chat.completions.with_raw_response
 
     async def send(self, body: Mapping[str, Any], *, timeout_s: float) -> Reply | Failure:
-        """Send a request once, within a deadline for all of it."""
+        """Send a request once, within a deadline for all of it; an echo of the key is taken out."""
+        reply = await self._send(body, timeout_s=timeout_s)
+        if isinstance(reply, Reply) and self._key and self._key in reply.body:
+            return replace(reply, body=reply.body.replace(self._key, b"[key]"))
+        return reply
+
+    async def _send(self, body: Mapping[str, Any], *, timeout_s: float) -> Reply | Failure:
         from openai import APIConnectionError, OpenAIError
 
         try:
@@ -130,7 +141,7 @@ class OpenAIWire:
         except _Taken as taken:
             return taken.reply
         except _TooLong as error:
-            return Failure(outcome="transport", detail=str(error))
+            return Failure(outcome="transport", detail=str(error), answered=True)
         except TimeoutError:
             return Failure(outcome="timeout", detail=f"no whole answer in {timeout_s:g} s")
         except APIConnectionError as error:
@@ -217,10 +228,20 @@ def _decoded(body: bytes) -> object:
         return None
 
 
-def _until(text: str) -> float:
-    """Return the seconds until an HTTP date; a date in the past asks for no wait."""
-    try:
-        date = parsedate_to_datetime(text)
-    except (TypeError, ValueError):
+def _until(text: str, *, now: str | None) -> float:
+    """Return the seconds until an HTTP date; a date in the past asks for no wait.
+
+    Both dates are of the server's clock where it tells the time: ours may be another.
+    """
+    date = _date(text)
+    if date is None:
         return -1.0
-    return max(0.0, (date.astimezone(UTC) - datetime.now(UTC)).total_seconds())
+    begun = (_date(now) if now else None) or datetime.now(UTC)
+    return max(0.0, (date - begun).total_seconds())
+
+
+def _date(text: str) -> datetime | None:
+    try:
+        return parsedate_to_datetime(text).astimezone(UTC)
+    except (TypeError, ValueError, OverflowError):
+        return None

@@ -6,54 +6,15 @@ from typing import Any
 
 import fault_server as fs
 import pytest
+from asking import KEY, QUICK, ask, body, one, say
 
 from ketchup_cli.errors import JudgeRefused, JudgeUnreachable
-from ketchup_cli.judging.answers import Protocol
 from ketchup_cli.judging.budget import Budget, Prices
-from ketchup_cli.judging.client import Ask, Judge, Means, OutOfBudget, Said
+from ketchup_cli.judging.client import Judge, Means, OutOfBudget, Said
 from ketchup_cli.judging.pacing import Pace
 from ketchup_cli.judging.responses import Responses
 from ketchup_cli.judging.retrying import Limits
 from ketchup_cli.judging.wire import OpenAIWire
-
-QUICK = Limits(
-    attempt_s=1.0, request_s=20.0, max_wait_s=2.0, first_wait_s=0.01, longest_wait_s=0.02
-)
-KEY = "sk-0123456789abcdef-do-not-write"
-
-
-def body(text: str = "which?") -> dict[str, Any]:
-    return {"model": "m", "messages": [{"role": "user", "content": text}], "max_tokens": 64}
-
-
-def ask(text: str = "which?", *, protocol: Protocol = "json_schema") -> Ask:
-    return Ask(body=body(text), protocol=protocol)
-
-
-async def say(
-    script: list[fs.Behaviour],
-    folder: Path,
-    asks: list[Ask],
-    *,
-    limits: Limits = QUICK,
-    budget: Budget | None = None,
-    most: int = 4,
-) -> tuple[list[Said], fs.FaultServer]:
-    async with fs.FaultServer(script) as server:
-        with Responses(folder / "kept.sqlite") as kept:
-            async with OpenAIWire(server.address, key=KEY) as wire:
-                means = Means(
-                    pace=Pace(most=most), budget=budget or Budget(Prices()), limits=limits, job="j"
-                )
-                judge = Judge(wire, kept, means, address=server.address)
-                said = await asyncio.gather(*(judge.ask(one) for one in asks))
-    return list(said), server
-
-
-def one(script: list[fs.Behaviour], folder: Path, **how: Any) -> tuple[Said, fs.FaultServer]:
-    said, server = asyncio.run(say(script, folder, [ask()], **how))
-    return said[0], server
-
 
 CONTENT = {
     "in-a-fence": (f"```json\n{fs.verdict('2')}\n```", "ok", "2"),
@@ -119,6 +80,7 @@ BODIES = {
     "promised-more": fs.ends_early,
     "half-a-chunk": fs.breaks_a_chunk,
     "reset": fs.resets,
+    "reset-after-headers": fs.resets_after_headers,
     "unpacks-to-much": fs.bomb(64),
     "ten-megabytes": fs.sends(b" " * (10 << 20)),
 }
@@ -140,7 +102,10 @@ def test_a_body_that_stays_broken_is_given_up_after_three_attempts(tmp_path: Pat
     assert "/v1" in said.answer.detail
 
 
-@pytest.mark.parametrize("behaviour", [fs.hangs, fs.drips], ids=["hangs", "drips"])
+SLOW = {"hangs": fs.hangs, "drips": fs.drips, "drips-headers": fs.drips_headers}
+
+
+@pytest.mark.parametrize("behaviour", SLOW.values(), ids=SLOW)
 def test_the_deadline_is_for_the_whole_answer(tmp_path: Path, behaviour: fs.Behaviour) -> None:
     limits = Limits(attempt_s=0.3, attempts=2, first_wait_s=0.01)
 

@@ -213,20 +213,16 @@ def test_a_server_that_ignores_the_schema_is_asked_in_the_form_it_can(tmp_path: 
     assert "response_format" not in server.bodies[-1]
 
 
-def test_settings_a_server_refuses_by_name_are_dropped_or_renamed(tmp_path: Path) -> None:
-    async def picky(with_: fs.Conversation) -> None:
-        for name in ("max_tokens", "temperature", "seed"):
-            if name in with_.body:
-                told = f"Unsupported parameter: '{name}' is not supported with this model."
-                await with_.send({"error": {"message": told}}, status=400)
-                return
-        await with_.send(fs.completion(fs.verdict("1")))
+def test_a_server_that_changes_its_model_on_the_way_is_warned_of(tmp_path: Path) -> None:
+    async def drifts(with_: fs.Conversation) -> None:
+        model = "one" if with_.number < 8 else "other"
+        await with_.send(fs.completion(fs.verdict("tie"), model=model))
 
-    _, abilities, server = ask([picky], tmp_path, questions(2, 0))
+    rows, abilities, _ = ask([drifts], tmp_path, questions(4, 0))
 
-    assert abilities.renamed == {"max_tokens": "max_completion_tokens"}
-    assert set(abilities.dropped) == {"temperature", "seed"}
-    assert server.bodies[-1]["max_completion_tokens"] == 64
+    found = report(rows, abilities)
+    assert found.judges[0].answered_by == ("one fp", "other fp")
+    assert any("answered under 2 names" in warning for warning in found.warnings)
 
 
 def test_a_model_that_gives_no_verdict_in_any_form_is_no_judge(tmp_path: Path) -> None:
