@@ -112,7 +112,7 @@ def prepare(request: Request) -> Job:
     found = resolve_roles(stage, settings.spec, request.roles, place=place)
     resolution = Resolution(
         inputs=(
-            *file_inputs(request.files),
+            *file_inputs(request.files, stage=request.stage),
             *reward_files(settings, folder=project.folder),
             *_compared(request, settings, place),
             *found.inputs,

@@ -2,6 +2,7 @@
 
 import errno
 import re
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,6 +19,8 @@ from ketchup_cli.store.layout import Store
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+(@[\w./-]+)?")
 """`org/name` or `org/name@revision`."""
+CORPUS_FLAGS = ("train", "dev", "test", "dataset")
+"""Files that have a flag of their own; those of other splits are named by `--split`."""
 HUB_FILES = ("*.safetensors", "*.json", "*.model", "*.txt", "*.jinja")
 """Weights, configs and tokenizers; never code, never pickles."""
 
@@ -248,6 +251,26 @@ def _snapshot(name: str, revision: str | None, *, local: bool) -> Path | None:
         ) from None
 
 
+def more_splits(texts: Sequence[str]) -> list[tuple[str, str]]:
+    """Return name and files of every `NAME=FILE`.
+
+    Raises:
+        SpecError: one has no name or no file, or the name of what is no split.
+    """
+    named = [text.partition("=") for text in texts]
+    for name, sign, files in named:
+        if not (name and sign and files):
+            raise SpecError(
+                f"`--split {name}{sign}{files}` is not of the form `NAME=FILE`",
+                hint="--split iid=iid.jsonl",
+            )
+        if name == "dataset" or "." in name:
+            raise SpecError(
+                f"`{name}` cannot name a split", hint=f"--split rows={shlex.quote(files)}"
+            )
+    return [(name, files) for name, _, files in named]
+
+
 def split_files(split: str, text: str) -> list[tuple[str, Path]]:
     """Return role and path of every file of a split; Moses files are `PROMPTS,REFERENCES,...`."""
     parts = text.split(",")
@@ -257,20 +280,28 @@ def split_files(split: str, text: str) -> list[tuple[str, Path]]:
     return [(f"{split}.{field}", Path(part)) for field, part in zip(fields, parts, strict=True)]
 
 
-def file_inputs(files: Sequence[tuple[str, Path]]) -> tuple[Resolved, ...]:
+def file_inputs(files: Sequence[tuple[str, Path]], *, stage: str) -> tuple[Resolved, ...]:
     """Return the inputs for plain files, and for the folder of a data set, by role.
 
     Raises:
         NotFound: a file does not exist.
+        SpecError: a role is named twice.
     """
     resolved: list[Resolved] = []
+    roles: set[str] = set()
     for role, path in files:
-        flag = f"--{role.partition('.')[0]}"
+        own = role.partition(".")[0]
+        flag, typed = f"--{own}", f"--{own} FILE"
+        if stage == "corpus" and own not in CORPUS_FLAGS:
+            flag, typed = "--split", f"--split {own}=FILE"
+        if role in roles:
+            raise SpecError(f"`{own}` is named twice", hint=f"give {typed} once")
+        roles.add(role)
         if path.is_dir():
             found = find.folder_input(path, role, kind="dataset")
         elif path.is_file():
             found = find.file_input(path, role)
         else:
-            raise NotFound(f"no file `{path}`", hint=f"{flag} FILE")
+            raise NotFound(f"no file `{path}`", hint=typed)
         resolved.append(Resolved(input=found, origin=flag))
     return tuple(resolved)

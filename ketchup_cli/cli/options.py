@@ -125,6 +125,12 @@ EntitiesOption = Annotated[
     Path | None,
     typer.Option("--entities", metavar="FILE", help="Names that stay whole, one a line."),
 ]
+MoreSplitsOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--split", metavar="NAME=FILE", help="Rows of one more split; may be given often."
+    ),
+]
 DatasetOption = Annotated[
     str | None,
     typer.Option("--dataset", metavar="NAME", help="A `datasets` name, in place of files."),

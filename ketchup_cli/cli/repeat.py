@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ketchup_cli.cli.configure import toml_value
-from ketchup_cli.cli.inputs import HUB_ID
+from ketchup_cli.cli.inputs import CORPUS_FLAGS, HUB_ID
 from ketchup_cli.cli.project import Project
 from ketchup_cli.cli.settings import TEXT_FLAG, Layer, resolve_settings, set_layers
 from ketchup_cli.errors import KetchupError
@@ -73,8 +73,9 @@ def _inputs(stage: Stage, manifest: Manifest, call: Call) -> Iterator[str]:
         yield from (path for paths in files.values() for path in paths)
         yield from ("--from", str(manifest.spec["format"]))
     else:
-        for flag, paths in files.items():
-            yield from (f"--{flag}", ",".join(paths))
+        for split, paths in files.items():
+            own, named = split in CORPUS_FLAGS, ",".join(paths)
+            yield from (f"--{split}", named) if own else ("--split", f"{split}={named}")
     for entry in manifest.inputs:
         if entry.role in roles:
             yield from (f"--{entry.role}", call(entry))

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from ketchup_cli.cli import options as o
 from ketchup_cli.cli.commands import run_stage, stage_command
-from ketchup_cli.cli.inputs import split_files
+from ketchup_cli.cli.inputs import more_splits, split_files
 from ketchup_cli.cli.request import Common
 from ketchup_cli.cli.settings import TEXT_FLAG, check_k, typed
 from ketchup_cli.errors import SpecError
@@ -38,6 +38,7 @@ def corpus(
     train: o.FileOption = None,
     dev: o.FileOption = None,
     test: o.FileOption = None,
+    split: o.MoreSplitsOption = None,
     dataset: o.DatasetOption = None,
     prompt_field: o.PromptFieldOption = None,
     reference_field: o.ReferenceFieldOption = None,
@@ -46,11 +47,10 @@ def corpus(
 
     Reads JSON Lines, CSV, TSV, Parquet and Moses pairs, gzip too, or a `datasets` name.
     """
+    first = (("train", train), ("dev", dev), ("test", test))
+    named = [(of, text) for of, text in first if text is not None]
     files = [
-        item
-        for split, text in (("train", train), ("dev", dev), ("test", test))
-        if text is not None
-        for item in split_files(split, text)
+        item for of, text in (*named, *more_splits(split or ())) for item in split_files(of, text)
     ]
     flags: Table = {"prompt_field": prompt_field}
     if dataset is not None and Path(dataset).is_dir():

@@ -120,6 +120,13 @@ def test_the_files_of_a_corpus_are_named_by_split():
     assert line == "ketchup corpus --train train.prompt,train.reference --dev dev --name n"
 
 
+def test_a_split_without_a_flag_of_its_own_is_named_by_split():
+    made = manifest("corpus", spec_of("corpus", []), [("train", "file"), ("iid", "file")])
+    line = command(made, name="n", call=lambda entry: f"{entry.role}.csv")
+
+    assert line == "ketchup corpus --train train.csv --split iid=iid.csv --name n"
+
+
 @pytest.mark.parametrize(
     ("stage", "spec", "version"),
     [

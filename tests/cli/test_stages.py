@@ -41,6 +41,32 @@ def test_a_file_whose_name_has_a_comma_is_one_file(tmp_path):
     assert split_files("train", str(path)) == [("train", path)]
 
 
+def test_a_corpus_takes_splits_of_any_name(ketchup):
+    result = ketchup("corpus", "--train", "train.jsonl", "--split", "iid=dev.jsonl.gz", "--json")
+
+    assert result.code == 0, result.err
+    assert result.json["summary"]["examples"] == {"train": 3, "iid": 1}
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("iid", "is not of the form `NAME=FILE`"),
+        ("=dev.jsonl.gz", "is not of the form `NAME=FILE`"),
+        ("dataset=dev.jsonl.gz", "`dataset` cannot name a split"),
+        ("a.b=dev.jsonl.gz", "`a.b` cannot name a split"),
+        ("train=dev.jsonl.gz", "`train` is named twice"),
+        ("iid=nowhere.jsonl", "hint: --split iid=FILE"),
+    ],
+    ids=["no file", "no name", "a data set", "a part of a name", "twice", "a missing file"],
+)
+def test_a_split_that_makes_no_sense_is_refused(ketchup, text, said):
+    result = ketchup("corpus", "--train", "train.jsonl", "--split", text)
+
+    assert result.code == 2
+    assert said in result.err
+
+
 def test_the_fields_of_a_corpus_have_flags(ketchup):
     spec = spec_of(
         ketchup,
