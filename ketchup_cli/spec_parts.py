@@ -63,10 +63,14 @@ class FiltersSpec(Spec, frozen=True, kw_only=True):
 class TokenizerSpec(Spec, frozen=True, kw_only=True):
     """The tokenizer `new-model` trains."""
 
+    later: ClassVar[frozenset[str]] = frozenset({"digits"})
+
     kind: Literal["unigram", "bpe"] = "unigram"
     """unigram (SentencePiece-like, for encoder-decoders) or bpe (byte level)."""
     vocabulary: Annotated[int, Meta(ge=16)] = 8000
     """Pieces, special tokens included."""
+    digits: Literal["merged", "single"] = "merged"
+    """Whether digits that stand together may become one piece, or each is one of its own, as sums need."""
 
 
 class OptimizerSpec(Spec, frozen=True, kw_only=True):

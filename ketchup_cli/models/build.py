@@ -55,7 +55,7 @@ def train_tokenizer(
         raise DataError("no text to train a tokenizer on")
     special = [PAD, EOS, UNK, *([BOS] if architecture in _WITH_BOS else [])]
     train = _train_unigram if spec.kind == "unigram" else _train_bpe
-    trained = train(lines, spec.vocabulary, special)
+    trained = train(lines, spec, special)
     trained.post_processor = _post_processor(architecture)
     return PreTrainedTokenizerFast(
         tokenizer_object=trained,
@@ -70,18 +70,19 @@ def train_tokenizer(
     )
 
 
-def _train_unigram(lines: list[str], size: int, special: list[str]) -> Tokenizer:
+def _train_unigram(lines: list[str], spec: TokenizerSpec, special: list[str]) -> Tokenizer:
     alphabet = {character for line in lines for character in line if character != " "}
-    _check_size(size, len(alphabet) + 1 + len(special), what="characters of the text")
+    _check_size(spec.vocabulary, len(alphabet) + 1 + len(special), what="characters of the text")
     tokenizer = Tokenizer(pieces.Unigram())
-    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="always")
+    words = _digits_apart(pre_tokenizers.Metaspace(prepend_scheme="always"), spec)
+    tokenizer.pre_tokenizer = words
     trainer = trainers.UnigramTrainer(
-        vocab_size=size, special_tokens=special, unk_token=UNK, show_progress=False
+        vocab_size=spec.vocabulary, special_tokens=special, unk_token=UNK, show_progress=False
     )
     tokenizer.train_from_iterator(lines, trainer, length=len(lines))
     vocabulary = _settled(_unigram_vocabulary(tokenizer), first=len(special))
     settled = Tokenizer(pieces.Unigram(vocabulary, unk_id=UNK_ID))
-    settled.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="always")
+    settled.pre_tokenizer = words
     settled.decoder = decoders.Metaspace(prepend_scheme="always")
     settled.add_special_tokens(special)
     return settled
@@ -110,20 +111,32 @@ def _settled(vocabulary: list[tuple[str, float]], *, first: int) -> list[tuple[s
     return [*vocabulary[:first], *ordered]
 
 
-def _train_bpe(lines: list[str], size: int, special: list[str]) -> Tokenizer:
+def _train_bpe(lines: list[str], spec: TokenizerSpec, special: list[str]) -> Tokenizer:
     alphabet = pre_tokenizers.ByteLevel.alphabet()
-    _check_size(size, len(alphabet) + len(special), what="bytes")
+    _check_size(spec.vocabulary, len(alphabet) + len(special), what="bytes")
     tokenizer = Tokenizer(pieces.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.pre_tokenizer = _digits_apart(pre_tokenizers.ByteLevel(add_prefix_space=False), spec)
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
-        vocab_size=size,
+        vocab_size=spec.vocabulary,
         special_tokens=special,
         initial_alphabet=sorted(alphabet),
         show_progress=False,
     )
     tokenizer.train_from_iterator(lines, trainer, length=len(lines))
     return tokenizer
+
+
+def _digits_apart(
+    words: pre_tokenizers.PreTokenizer, spec: TokenizerSpec
+) -> pre_tokenizers.PreTokenizer:
+    """Return what splits text into words, each digit one of its own where the spec says so."""
+    if spec.digits == "merged":
+        return words
+    digits = pre_tokenizers.Digits(individual_digits=True)
+    # bytes are made last, spaces marked first: either way a digit stands alone before pieces are sought
+    byte_level = isinstance(words, pre_tokenizers.ByteLevel)
+    return pre_tokenizers.Sequence([digits, words] if byte_level else [words, digits])
 
 
 def _check_size(size: int, least: int, *, what: str) -> None:

@@ -1,4 +1,5 @@
 import hashlib
+import re
 from pathlib import Path
 
 import pytest
@@ -32,6 +33,23 @@ def test_ordinary_text_survives_encoding_and_decoding(kind: str, architecture: s
     ids = tokenizer(list(ORDINARY))["input_ids"]
 
     assert tuple(tokenizer.batch_decode(ids, skip_special_tokens=True)) == ORDINARY
+
+
+@pytest.mark.parametrize("kind", ["unigram", "bpe"])
+def test_every_digit_is_a_piece_of_its_own_where_that_is_asked(kind: str) -> None:
+    sums = [*ORDINARY, *(f"pay 12 x 34 = <<12*34=408>>408 for {n}" for n in range(90, 99))]
+    merged, single = (
+        train_tokenizer(
+            sums, TokenizerSpec(kind=kind, vocabulary=300, digits=digits), architecture="llama"
+        )
+        for digits in ("merged", "single")
+    )
+
+    pieces = [piece for piece in single.get_vocab() if re.search("[0-9]", piece)]
+    assert sorted(pieces) == list("0123456789")
+    assert any(len(piece) > 1 and piece.isdigit() for piece in merged.get_vocab())
+    ids = single(sums)["input_ids"]
+    assert single.batch_decode(ids, skip_special_tokens=True) == sums
 
 
 @pytest.mark.parametrize("kind", ["unigram", "bpe"])
