@@ -33,6 +33,7 @@ TREE_TOPS = ("examples", "ketchup_cli", "tests", "docs", "scripts", "benchmarks"
 CLAUSES: Mapping[str, str] = {
     "examples": "whole pipelines on real text",
     "en-nl": "English to Dutch: corpus, settings, the pipeline, and how its teacher was made",
+    "arithmetic": "word problems as sums: corpus script, decoder-only teacher, K-step returns and rewards",
     "summaries": "Debian package descriptions to one line: corpus script, decoder-only teacher, objectives",
     "tests": "one folder a layer, the name of a test is a fact; contracts/ is for all objectives",
     "docs": "what cannot be read off the code",

@@ -1,0 +1,44 @@
+#!/usr/bin/env bash
+# Word problems: one student, then K-step returns and rewards from there; run it again and all is already done.
+# `teacher.sh` has to run first: neither corpus nor weights are shipped.
+set -euo pipefail
+cd "$(dirname "$0")"
+
+ketchup cache-teacher
+ketchup seqkd
+ketchup shrink
+ketchup distill --objective kl --name kl-student \
+    --set updates=300 --set dropout=0 --set optimizer.learning_rate=1e-3 --set optimizer.warmup=30
+
+# from that student, about equal minutes of one core each
+learn() { # name, then objective and settings
+    ketchup distill --from kl-student --name "$@" \
+        --set updates=40 --set validation.every=20 --set optimizer.warmup=5
+}
+for k in 1 2 4 8; do
+    learn "k$k-student" --k "$k"
+done
+learn kdrl-student --objective kdrl --set rollout.prompts=8 --set rollout.samples=8
+ketchup rollout --model kl-student --name before
+learn dph-student --objective dph_rl --rollouts before --set rollout.prompts=8 --set rollout.samples=8
+learn kl-more --objective kl --set optimizer.learning_rate=5e-4
+
+students=(kl-student kl-more k1-student k2-student k4-student k8-student kdrl-student dph-student)
+for split in test iid; do
+    for model in arithmetic-teacher "${students[@]}"; do
+        ketchup generate --model "$model" --split "$split" --name "$model-$split"
+        ketchup score --generations "$model-$split" --name "$model-$split-scores"
+    done
+    ketchup compare "${students[@]/%/-$split-scores}" --split "$split" --name "students-$split"
+done
+
+# what rewards kept of what the student could do before, and what is new: 8 samples a problem
+for model in kl-student kdrl-student dph-student; do
+    ketchup generate --model "$model" --split iid --name "$model-samples" \
+        --set decoding.method=sample --set decoding.texts=8
+    ketchup score --generations "$model-samples" --base kl-student-samples --name "$model-samples-scores" \
+        --set 'metrics=["gsm8k-numeric"]' --set 'pass_k=[1, 8]'
+done
+
+python matches.py arithmetic-teacher "${students[@]}"
+python matches.py --samples kl-student kdrl-student dph-student
