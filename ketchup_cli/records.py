@@ -60,6 +60,13 @@ class Rollout(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     reward: float | None = None
     failure: str = ""
     """Why there is no reward: raised, timed out, died, not finite, not a number."""
+    forced: tuple[int, ...] | msgspec.UnsetType = msgspec.UNSET
+    """Places of the tokens a calculator put, each with a log-probability of 0; absent without one."""
+
+    @property
+    def put(self) -> tuple[int, ...]:
+        """Places of the tokens a calculator put."""
+        return () if self.forced is msgspec.UNSET else self.forced
 
 
 Unit = Literal["percent", "share", "nats", "ratio"]

@@ -50,6 +50,8 @@ class Batch:
     source: Prefixes
     behaviour_logp_BT: Tensor | None = None
     """Log-probabilities at sampling time (nats), for completions the student sampled."""
+    forced_BT: Tensor | None = None
+    """True on tokens that a calculator put: the student had no choice there."""
     reward_B: Tensor | None = None
     """What each completion earned."""
     correct_B: Tensor | None = None

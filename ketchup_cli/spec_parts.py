@@ -22,7 +22,7 @@ Device = Literal["auto", "cpu", "cuda", "mps"]
 class DecodingSpec(Spec, frozen=True, kw_only=True):
     """How text is drawn from a model."""
 
-    later: ClassVar[frozenset[str]] = frozenset({"iterations"})
+    later: ClassVar[frozenset[str]] = frozenset({"iterations", "calculator"})
 
     method: Literal["greedy", "beam", "sample", "mask-predict"] = "greedy"
     """greedy, beam, sample (ancestral, one random stream per example and sample), or mask-predict,
@@ -43,6 +43,8 @@ class DecodingSpec(Spec, frozen=True, kw_only=True):
     """Keep the most likely tokens up to this mass when sampling."""
     max_new_tokens: Count = 128
     """Tokens after which a text is cut and counted as unfinished."""
+    calculator: bool = False
+    """Whether `<<95*7=` is completed by `665>>`, with tokens the model does not choose."""
 
 
 class FiltersSpec(Spec, frozen=True, kw_only=True):

@@ -84,6 +84,9 @@ CometOption = Annotated[
 SplitOption = Annotated[
     str | None, typer.Option("--split", metavar="NAME", help="Split whose prompts are answered.")
 ]
+CalculatorOption = Annotated[
+    bool, typer.Option("--calculator", help="Complete `<<95*7=` with `665>>`.")
+]
 SystemsArgument = Annotated[
     list[str],
     typer.Argument(

@@ -61,6 +61,11 @@ def typed(origin: str, table: Table) -> tuple[Layer, ...]:
     return (Layer(origin=origin, table=given),) if given else ()
 
 
+def calculator_flag(*tables: str, asked: bool) -> tuple[Layer, ...]:
+    """Return what `--calculator` sets in these tables; nothing where it was not typed."""
+    return typed("--calculator", {name: {"calculator": True} for name in tables} if asked else {})
+
+
 def check_k(objective: str) -> None:
     """Refuse `--k` beside an objective that has no such field.
 

@@ -7,7 +7,7 @@ from ketchup_cli.cli import options as o
 from ketchup_cli.cli.commands import run_stage, stage_command
 from ketchup_cli.cli.inputs import more_splits, split_files
 from ketchup_cli.cli.request import Common
-from ketchup_cli.cli.settings import TEXT_FLAG, check_k, typed
+from ketchup_cli.cli.settings import TEXT_FLAG, calculator_flag, check_k, typed
 from ketchup_cli.errors import SpecError
 from ketchup_cli.spec import Table
 
@@ -152,6 +152,7 @@ def seqkd(
     backward_teacher: o.BackwardTeacherOption = None,
     direction: o.DirectionOption = None,
     corpus: o.CorpusOption = None,
+    calculator: o.CalculatorOption = False,
 ) -> None:
     """Let the teacher write pseudo-targets for a split.
 
@@ -159,7 +160,11 @@ def seqkd(
     references instead; with bidirectional both are written.
     """
     roles = {"teacher": teacher, "backward-teacher": backward_teacher, "corpus": corpus}
-    run_stage("seqkd", shared, roles, flags=typed("--direction", {"direction": direction}))
+    flags = (
+        *typed("--direction", {"direction": direction}),
+        *calculator_flag("decoding", asked=calculator),
+    )
+    run_stage("seqkd", shared, roles, flags=flags)
 
 
 @stage_command
@@ -256,9 +261,10 @@ def generate(
     model: o.ModelOption = None,
     corpus: o.CorpusOption = None,
     split: o.SplitOption = None,
+    calculator: o.CalculatorOption = False,
 ) -> None:
     """Write a model's text for a split."""
-    flags = typed("--split", {"split": split})
+    flags = (*typed("--split", {"split": split}), *calculator_flag("decoding", asked=calculator))
     run_stage("generate", shared, {"model": model, "corpus": corpus}, flags=flags)
 
 
@@ -268,13 +274,14 @@ def rollout(
     model: o.ModelOption = None,
     corpus: o.CorpusOption = None,
     split: o.SplitOption = None,
+    calculator: o.CalculatorOption = False,
 ) -> None:
     """Draw a model's completions, and reward them.
 
     Every token is kept with the log-probability it was drawn with. --set reward.correct=NAME says
     what is right, --set reward.shaped=NAME what is earned.
     """
-    flags = typed("--split", {"split": split})
+    flags = (*typed("--split", {"split": split}), *calculator_flag("decoding", asked=calculator))
     run_stage("rollout", shared, {"model": model, "corpus": corpus}, flags=flags)
 
 

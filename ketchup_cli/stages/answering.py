@@ -11,13 +11,14 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar, final
+from typing import Any, TypeVar, final, get_args
 
 import msgspec
 
 from ketchup_cli import corpora
 from ketchup_cli.errors import DataError
 from ketchup_cli.models.encode import Encoded, Limits, Row, encode_prompts
+from ketchup_cli.models.generation.arithmetic import Outcome, outcomes
 from ketchup_cli.models.generation.hf import OnBatch, generate
 from ketchup_cli.models.load import load_policy, precision_warnings, quiet
 from ketchup_cli.models.policy import Policy
@@ -91,6 +92,10 @@ def amount(spec: Asking, inputs: Mapping[str, Input]) -> int:
 
 def method(spec: Asking) -> str:
     """Return the decoding in a few words."""
+    return _drawn(spec) + (", with a calculator" if spec.decoding.calculator else "")
+
+
+def _drawn(spec: Asking) -> str:
     decoding = spec.decoding
     if decoding.method == "beam":
         return f"beam {decoding.beams}, length penalty {decoding.length_penalty:g}"
@@ -216,13 +221,16 @@ def _write_parts(
     return count
 
 
-def counted(texts: Iterable[AnyText], counts: Counter[str]) -> Iterator[AnyText]:
+def counted(texts: Iterable[AnyText], counts: Counter[str], *, spec: Asking) -> Iterator[AnyText]:
     """Yield the texts on, counting them, their tokens, and what is odd about them."""
     for text in texts:
         counts["texts"] += 1
         counts["tokens"] += len(text.tokens)
         counts["unfinished"] += text.stop == "length"
         counts["empty"] += not text.text
+        if spec.decoding.calculator:
+            counts.update(f"expressions {outcome}" for outcome in outcomes(text.text))
+            counts["forced"] += len(text.put) if isinstance(text, Rollout) else 0
         yield text
 
 
@@ -235,4 +243,10 @@ def overview(spec: Asking, answers: Answers, counts: Mapping[str, int]) -> dict[
         "truncated_prompts": answers.encoded.truncated,
         "skipped_prompts": answers.encoded.skipped,
         **{name: counts.get(name, 0) for name in ("texts", "tokens", "unfinished", "empty")},
+        **({"expressions": _expressions(counts)} if spec.decoding.calculator else {}),
     }
+
+
+def _expressions(counts: Mapping[str, int]) -> dict[str, int]:
+    """Return how many expressions the texts hold, by what became of them."""
+    return {name: counts.get(f"expressions {name}", 0) for name in get_args(Outcome)}

@@ -38,7 +38,7 @@ def run(
     """
     answers = answer(spec, inputs, build, reporter, role="model")
     counts: Counter[str] = Counter()
-    build.write_rows(GENERATIONS, counted(answers, counts))
+    build.write_rows(GENERATIONS, counted(answers, counts, spec=spec))
     report = overview(spec, answers, counts)
     build.write_json("report.json", report)
     finished = 1 - counts["unfinished"] / counts["texts"]

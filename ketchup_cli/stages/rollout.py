@@ -87,11 +87,13 @@ def run(
         draw = _drawing(spec, inputs, open_)
         answers = answer(spec, inputs, build, reporter, role="model", draw=draw)
         rows = (row for part in answers.parts for row in corpora.read_rollouts(part))
-        build.write_rows(ROLLOUTS, tallied(counted(rows, counts), tally))
+        build.write_rows(ROLLOUTS, tallied(counted(rows, counts, spec=spec), tally))
     report = overview(spec, answers, counts) | {
         "sampling": _sampling(spec),
         "tokenizer": answers.tokenizer,
     }
+    if spec.decoding.calculator:
+        report["forced_tokens"] = counts["forced"]
     if is_named(spec.reward):
         report |= _rewards(spec, tally)
     build.write_json("report.json", report)
@@ -134,6 +136,7 @@ def _sampling(spec: RolloutsSpec) -> dict[str, Any]:
         "temperature": decoding.temperature,
         "top_k": decoding.top_k,
         "top_p": decoding.top_p,
+        **({"calculator": True} if decoding.calculator else {}),
     }
 
 

@@ -148,7 +148,7 @@ def _write(
     counts: Counter[str] = Counter()
     tally = Tally(seen=seen)
     file, kind = FILES[role]
-    rows = passing(counted(answers, counts), spec.filters, answers=answers, tally=tally)
+    rows = passing(counted(answers, counts, spec=spec), spec.filters, answers=answers, tally=tally)
     build.write_rows(file, rows)
     if not tally.kept:
         raise DataError(

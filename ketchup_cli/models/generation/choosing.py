@@ -11,6 +11,7 @@ from transformers import TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWa
 
 from ketchup_cli import functional as F
 from ketchup_cli.errors import NonFiniteError
+from ketchup_cli.models.generation.calculator import FREE, Force
 from ketchup_cli.spec import canonical
 
 Pick = Callable[[Tensor, int], Tensor]
@@ -40,6 +41,8 @@ class Sampling:
     """Index of the first sample: a prompt met again goes on where it stopped."""
     teacher_share: float = 0.0
     """Share of a teacher in the mixture drawn from, which the settings above then bend."""
+    calculator: bool = False
+    """Whether a calculator completes expressions."""
 
 
 def uniforms(seed: int, keys: Iterable[tuple[str, int]], *, steps: int) -> Tensor:
@@ -91,7 +94,8 @@ class Choosing:
     """The last logits processor: it chooses, and leaves transformers' argmax no other choice.
 
     Invariant: tokens are below `vocabulary`, and their log-probabilities are those under the very
-    distribution they were drawn from.
+    distribution they were drawn from; a forced token is certain, and the random number of its step
+    is passed over.
     """
 
     def __init__(
@@ -101,11 +105,14 @@ class Choosing:
         vocabulary: int,
         sampling: Sampling | None = None,
         mix: Mix | None = None,
+        force: Force | None = None,
     ) -> None:
         self._tokens: list[Tensor] = []
         self._logps: list[Tensor] = []
+        self._forced: list[Tensor] = []
         self._pick = pick
         self._mix = mix
+        self._force = force
         self._vocabulary = vocabulary
         self._warpers = _warpers(sampling) if sampling else ()
 
@@ -118,6 +125,10 @@ class Choosing:
             logits_BV = warper(input_ids, logits_BV)
         tokens_B1 = self._pick(logits_BV, len(self._tokens))[:, None]
         logp_B = logits_BV.gather(1, tokens_B1).squeeze(1) - logits_BV.logsumexp(dim=-1)
+        if self._force is not None:
+            forced_B1 = self._force(input_ids)[:, None]
+            self._forced.append(forced_B1.squeeze(1) != FREE)
+            tokens_B1 = torch.where(forced_B1 == FREE, tokens_B1, forced_B1)
         self._tokens.append(tokens_B1.squeeze(1))
         self._logps.append(logp_B)
         # in place: the scores are `generate`'s own copy, and a second one is a tenth of a step
@@ -135,7 +146,12 @@ class Choosing:
         """
         logp_BN = torch.stack(self._logps[:count], dim=1)
         check_finite(logp_BN)
-        return logp_BN
+        forced_BN = self.forced(count)
+        return logp_BN if forced_BN is None else logp_BN.masked_fill(forced_BN, 0.0)
+
+    def forced(self, count: int) -> Tensor | None:
+        """Return where the first `count` steps had no choice; None where nothing forces."""
+        return None if self._force is None else torch.stack(self._forced[:count], dim=1)
 
 
 def _warpers(sampling: Sampling) -> tuple[Callable[[Tensor, Tensor], Tensor], ...]:
@@ -165,6 +181,20 @@ class OwnRows:
         masked = torch.full_like(scores, -torch.inf)
         masked[:, : self._vocabulary] = own
         return masked
+
+
+@final
+class Obeying:
+    """A logits processor that leaves a beam search the forced token alone, at no cost."""
+
+    def __init__(self, force: Force) -> None:
+        self._force = force
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        """Return the scores with minus infinity beside a forced token, and 0 for it."""
+        forced_B1 = self._force(input_ids)[:, None]
+        alone = torch.full_like(scores, -torch.inf).scatter(1, forced_B1.clamp(min=0), 0.0)
+        return torch.where(forced_B1 == FREE, scores, alone)
 
 
 def check_finite(logp: Tensor) -> None:

@@ -2,6 +2,8 @@
 
 from collections.abc import Iterator, Sequence
 
+import msgspec
+
 from ketchup_cli.models.encode import Row, by_length
 from ketchup_cli.models.generation.choosing import Sampling
 from ketchup_cli.models.generation.hf import OnBatch, Samples, sample
@@ -36,7 +38,7 @@ def draw_rollouts(
         on_batch: told after every batch.
 
     Raises:
-        SpecError: too few positions in the model.
+        SpecError: too few positions in the model, or a tokenizer without words for a calculator.
         NonFiniteError: the model's logits are not finite.
     """
     sampling = Sampling(
@@ -45,6 +47,7 @@ def draw_rollouts(
         top_k=decoding.top_k,
         top_p=decoding.top_p,
         max_new_tokens=decoding.max_new_tokens,
+        calculator=decoding.calculator,
     )
     alone = [Row(id=row.id, prompt=row.prompt, position=row.position) for row in prompts]
     found: dict[int, list[Rollout]] = {}
@@ -67,6 +70,7 @@ def rows_of(policy: Policy, samples: Samples, *, count: int) -> Iterator[Rollout
     logps = batch.behaviour_logp_BT.float().tolist()
     texts = policy.decode(tokens)
     finished = samples.finished_B.tolist()
+    put = None if batch.forced_BT is None else batch.forced_BT.tolist()
     for number, (name, text) in enumerate(zip(batch.ids, texts, strict=True)):
         yield Rollout(
             id=name,
@@ -75,4 +79,9 @@ def rows_of(policy: Policy, samples: Samples, *, count: int) -> Iterator[Rollout
             tokens=tuple(tokens[number]),
             logps=tuple(float(f"{x:.{DIGITS}g}") for x in logps[number][: sizes[number]]),
             stop="eos" if finished[number] else "length",
+            forced=msgspec.UNSET if put is None else _places(put[number]),
         )
+
+
+def _places(forced: Sequence[bool]) -> tuple[int, ...]:
+    return tuple(place for place, put in enumerate(forced) if put)

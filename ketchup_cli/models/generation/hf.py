@@ -6,22 +6,15 @@ from typing import Any, Literal, final
 
 import torch
 from torch import Tensor
-from transformers import LogitsProcessorList
 
-from ketchup_cli import functional as F
 from ketchup_cli.errors import SpecError
 from ketchup_cli.models.encode import Row, by_length, collate
-from ketchup_cli.models.generation.choosing import OwnRows, Sampling, check_finite, uniforms
+from ketchup_cli.models.generation.beams import search
+from ketchup_cli.models.generation.calculator import Calculator
+from ketchup_cli.models.generation.choosing import Sampling, uniforms
 from ketchup_cli.models.generation.filling import mask_predict
 from ketchup_cli.models.generation.mixing import reading_along
-from ketchup_cli.models.generation.rounds import (
-    Draw,
-    Written,
-    read,
-    settings_of,
-    write,
-    writing,
-)
+from ketchup_cli.models.generation.rounds import Draw, Written, read, write, writing
 from ketchup_cli.models.policy import Policy
 from ketchup_cli.records import Generation
 from ketchup_cli.signals import Batch
@@ -35,9 +28,6 @@ _KEPT_SETTINGS = ("forced_bos_token_id", "bad_words_ids", "suppress_tokens")
 
 _SEARCHES = ("beam", "mask-predict")
 """Methods that try several texts of a prompt at once, `beams` of them."""
-
-_SCORED_TOKENS = 2048
-"""Padded tokens whose logits over the vocabulary exist at once when beams are scored."""
 
 
 @final
@@ -70,7 +60,8 @@ def sample(
         teacher: who is mixed in, where `sampling.teacher_share` is above 0; of the same tokenizer.
 
     Raises:
-        SpecError: the model, or the teacher, has too few positions, or there is no teacher to mix in.
+        SpecError: the model, or the teacher, has too few positions, there is no teacher to mix in, or
+            the tokenizer has no words for a calculator.
         NonFiniteError: the model's logits are not finite.
     """
     guide = teacher if sampling.teacher_share > 0 else None
@@ -98,6 +89,7 @@ def sample(
         mask_BT=written.mask_BT,
         source="student",
         behaviour_logp_BT=written.logp_BT,
+        forced_BT=written.forced_BT,
         group_B=torch.tensor(groups, device=device).repeat_interleave(sampling.samples),
         rows=empty.rows,
     )
@@ -116,7 +108,8 @@ def generate(
     """Return texts for every prompt, in the order of the prompts, the best or first sample first.
 
     `logp` is the sum of the token log-probabilities: for samples under the distribution drawn
-    from, for beams under the policy itself, without the length penalty that orders them.
+    from, for beams under the policy itself, without the length penalty that orders them. Tokens that a
+    calculator put count 0.
 
     Args:
         policy: who writes.
@@ -127,8 +120,8 @@ def generate(
         on_batch: told after every batch.
 
     Raises:
-        SpecError: more texts than the method gives, a method the model cannot do, or too few
-            positions in it.
+        SpecError: more texts than the method gives, a method the model cannot do, too few positions
+            in it, or a tokenizer without words for a calculator.
         NonFiniteError: the model's logits are not finite.
     """
     _check_decoding(decoding)
@@ -154,7 +147,7 @@ def _written(policy: Policy, rows: Sequence[Row], decoding: DecodingSpec, *, see
         return mask_predict(policy, rows, decoding)
     kept = _kept_settings(policy)
     if decoding.method == "beam":
-        return _beams(policy, rows, decoding, kept=kept)
+        return search(policy, rows, decoding, kept=kept)
     if decoding.method == "sample":
         sampling = Sampling(
             samples=decoding.texts,
@@ -162,11 +155,17 @@ def _written(policy: Policy, rows: Sequence[Row], decoding: DecodingSpec, *, see
             top_k=decoding.top_k,
             top_p=decoding.top_p,
             max_new_tokens=decoding.max_new_tokens,
+            calculator=decoding.calculator,
         )
         return _sampled(policy, rows, sampling, seed=seed, kept=kept)
+    calculator = _calculator(policy, decoding)
     with writing(policy):
         front = read(policy, _prompts(rows), copies=1)
-        return write(policy, front, limit=decoding.max_new_tokens, kept=kept)
+        return write(policy, front, limit=decoding.max_new_tokens, kept=kept, calculator=calculator)
+
+
+def _calculator(policy: Policy, asked: DecodingSpec | Sampling) -> Calculator | None:
+    return Calculator(policy) if asked.calculator else None
 
 
 def _sampled(
@@ -183,64 +182,11 @@ def _sampled(
     limit, copies = sampling.max_new_tokens, sampling.samples
     u_BT = uniforms(seed, keys, steps=limit)
     prompts, share = _prompts(rows), sampling.teacher_share
+    calculator = _calculator(policy, sampling)
     with reading_along(teacher, prompts, copies=copies, share=share) as guide, writing(policy):
         front = read(policy, prompts, copies=copies)
         draw = Draw(u_BT=u_BT, sampling=sampling, guide=guide)
-        return write(policy, front, limit=limit, kept=kept, draw=draw)
-
-
-def _beams(
-    policy: Policy, rows: Sequence[Row], decoding: DecodingSpec, *, kept: dict[str, Any]
-) -> Written:
-    settings = settings_of(
-        policy,
-        max_new_tokens=decoding.max_new_tokens,
-        num_beams=decoding.beams,
-        num_return_sequences=decoding.texts,
-        length_penalty=decoding.length_penalty,
-        **kept,
-    )
-    with writing(policy):
-        front = read(policy, _prompts(rows), copies=1)
-        output = policy.model.generate(
-            **front.inputs(),
-            generation_config=settings,
-            logits_processor=LogitsProcessorList([OwnRows(policy.vocabulary)]),
-        )
-        tokens_BT = output.sequences[:, front.ids_BT.shape[1] :]
-        mask_BT, finished_B = _until_end(tokens_BT, policy.eos_id)
-        logp_BT = _scored(policy, rows, tokens_BT, mask_BT)
-    return Written(tokens_BT=tokens_BT, mask_BT=mask_BT, logp_BT=logp_BT, finished_B=finished_B)
-
-
-def _until_end(tokens_BT: Tensor, eos_id: int) -> tuple[Tensor, Tensor]:
-    """Return the mask of tokens up to and with the first end token, and who has one."""
-    ends_BT = (tokens_BT == eos_id).int()
-    return ((ends_BT.cumsum(dim=1) - ends_BT) == 0).float(), ends_BT.any(dim=1)
-
-
-def _scored(policy: Policy, rows: Sequence[Row], tokens_BT: Tensor, mask_BT: Tensor) -> Tensor:
-    """Return the policy's own log-probabilities of texts, `len(tokens_BT) / len(rows)` a prompt."""
-    texts = len(tokens_BT) // len(rows)
-    repeated = [_without_completion(row) for row in rows for _ in range(texts)]
-    width = tokens_BT.shape[1] + max(len(row.prompt) for row in rows)
-    size = max(1, _SCORED_TOKENS // width)
-    parts: list[Tensor] = []
-    for start in range(0, len(repeated), size):
-        part = slice(start, start + size)
-        batch = collate(repeated[part], pad_id=policy.pad_id, source="teacher")
-        scored = Batch(
-            ids=batch.ids,
-            prompt_BS=batch.prompt_BS.to(policy.device),
-            prompt_mask_BS=batch.prompt_mask_BS.to(policy.device),
-            tokens_BT=tokens_BT[part],
-            mask_BT=mask_BT[part],
-            source="teacher",
-        )
-        parts.append(F.log_probs_of(policy.logits(scored), tokens_BT[part]))
-    logp_BT = torch.cat(parts).masked_fill(mask_BT == 0, 0.0)
-    check_finite(logp_BT)
-    return logp_BT
+        return write(policy, front, limit=limit, kept=kept, draw=draw, calculator=calculator)
 
 
 def _generations(policy: Policy, rows: Sequence[Row], written: Written) -> list[Generation]:
@@ -291,9 +237,16 @@ def check_method(policy: Policy, decoding: DecodingSpec) -> None:
     """Refuse to let a model write in a way it cannot.
 
     Raises:
-        SpecError: mask-predict of a model that writes from left to right, or the other way round.
+        SpecError: mask-predict of a model that writes from left to right, or the other way round, or
+            a calculator beside it.
     """
     filling = decoding.method == "mask-predict"
+    if filling and decoding.calculator:
+        raise SpecError(
+            "a calculator completes what is written from left to right; mask-predict writes all"
+            " tokens at once",
+            hint="--set decoding.calculator=false",
+        )
     if filling and not policy.fills_in:
         raise SpecError(
             f"`decoding.method` is mask-predict; a `{policy.model.config.model_type}` model writes"

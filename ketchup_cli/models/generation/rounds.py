@@ -17,6 +17,7 @@ from transformers import GenerationConfig, LogitsProcessorList
 from transformers.modeling_outputs import BaseModelOutput
 
 from ketchup_cli.models.encode import pad
+from ketchup_cli.models.generation.calculator import Calculator, Force
 from ketchup_cli.models.generation.choosing import (
     Choosing,
     Sampling,
@@ -41,6 +42,8 @@ class Written:
     mask_BT: Tensor
     logp_BT: Tensor
     finished_B: Tensor
+    forced_BT: Tensor | None = None
+    """Boolean: tokens a calculator put, at log-probability 0; None where there is no calculator."""
 
 
 @final
@@ -103,13 +106,16 @@ class Draw:
     guide: Guide | None = None
     """Who is mixed into the writer's distribution."""
 
-    def choosing(self, rows: Tensor, step: int, *, vocabulary: int) -> Choosing:
+    def choosing(
+        self, rows: Tensor, step: int, *, vocabulary: int, force: Force | None = None
+    ) -> Choosing:
         """Return the choice of tokens for these rows from this step on."""
         return Choosing(
             by_numbers(self.u_BT[rows.cpu(), step:]),
             vocabulary=vocabulary,
             sampling=self.sampling,
             mix=self.guide.mix if self.guide else None,
+            force=force,
         )
 
 
@@ -186,6 +192,7 @@ def write(
     limit: int,
     kept: Mapping[str, Any],
     draw: Draw | None = None,
+    calculator: Calculator | None = None,
 ) -> Written:
     """Write completions greedily, or as random numbers say; call it inside `writing`.
 
@@ -195,6 +202,7 @@ def write(
         limit: tokens after which a completion is cut.
         kept: further settings of `generate`.
         draw: random numbers and the distribution they draw from, or None for the most likely token.
+        calculator: completes expressions, if there is one.
 
     Raises:
         NonFiniteError: the model's logits are not finite.
@@ -204,14 +212,19 @@ def write(
     logp_BT = torch.zeros(count, limit, device=device)
     length_B = torch.full((count,), limit, device=device)
     finished_B = torch.zeros(count, dtype=torch.bool, device=device)
+    forced_BT = torch.zeros(count, limit, dtype=torch.bool, device=device)
+    force = None if calculator is None else calculator.force(front.ids_BT.shape[1])
     step = 0
     while step < limit and len(front.rows):
-        choosing = _choosing(policy, front, draw, step)
+        choosing = _choosing(policy, front.rows, step, draw=draw, force=force)
         settings = settings_of(policy, max_new_tokens=min(ROUND, limit - step), **kept)
         front, new_BN = _round(policy, front, settings, choosing)
         stop = step + new_BN.shape[1]
         tokens_BT[front.rows, step:stop] = new_BN
         logp_BT[front.rows, step:stop] = choosing.log_probs(new_BN.shape[1])
+        forced_BN = choosing.forced(new_BN.shape[1])
+        if forced_BN is not None:
+            forced_BT[front.rows, step:stop] = forced_BN
         ends_BN = new_BN == policy.eos_id
         ended_B = ends_BN.any(dim=1)
         ended = front.rows[ended_B]
@@ -220,13 +233,19 @@ def write(
         front, step = front.without(ended_B), stop
         if draw is not None and draw.guide is not None:
             draw.guide.leave(ended_B)
-    return _trimmed(tokens_BT, logp_BT, length_B, finished_B, pad_id=policy.pad_id)
+    written = _trimmed(tokens_BT, logp_BT, length_B, finished_B, pad_id=policy.pad_id)
+    if calculator is None:
+        return written
+    size = written.tokens_BT.shape[1]
+    return replace(written, forced_BT=forced_BT[:, :size] & written.mask_BT.bool())
 
 
-def _choosing(policy: Policy, front: Front, draw: Draw | None, step: int) -> Choosing:
+def _choosing(
+    policy: Policy, rows: Tensor, step: int, *, draw: Draw | None, force: Force | None
+) -> Choosing:
     if draw is None:
-        return Choosing(most_likely, vocabulary=policy.vocabulary)
-    return draw.choosing(front.rows, step, vocabulary=policy.vocabulary)
+        return Choosing(most_likely, vocabulary=policy.vocabulary, force=force)
+    return draw.choosing(rows, step, vocabulary=policy.vocabulary, force=force)
 
 
 def _round(
