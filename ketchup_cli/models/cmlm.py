@@ -105,16 +105,24 @@ class CmlmModel(T5ForConditionalGeneration):  # type: ignore[misc]
             real_BT: 1 on completion tokens, shown or hidden, 0 on padding.
             shown_BT: 1 on tokens that are shown.
         """
-        known_BTH = self.shared(tokens_BT)
-        embeds_BTH = torch.where(shown_BT.bool()[..., None], known_BTH, self.hidden.weight[0])
         states: Tensor = self.decoder(
-            inputs_embeds=embeds_BTH,
+            inputs_embeds=self.embed(tokens_BT, shown_BT),
             attention_mask=real_BT,
             encoder_hidden_states=states_BSH,
             encoder_attention_mask=mask_BS,
             use_cache=False,
         ).last_hidden_state
-        return states * self.model_dim**-0.5 if self.config.scale_decoder_outputs else states
+        return self.scaled(states)
+
+    def embed(self, tokens_BT: Tensor, shown_BT: Tensor) -> Tensor:
+        """Return what the decoder reads, `[B, T, H]`: one vector for all that is hidden."""
+        known_BTH = self.shared(tokens_BT)
+        return torch.where(shown_BT.bool()[..., None], known_BTH, self.hidden.weight[0])
+
+    def scaled(self, states_BTH: Tensor) -> Tensor:
+        """Return the decoder's states as the output layer reads them."""
+        factor: float = self.model_dim**-0.5 if self.config.scale_decoder_outputs else 1.0
+        return states_BTH * factor
 
     def forward(
         self,

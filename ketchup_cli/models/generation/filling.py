@@ -11,7 +11,8 @@ from ketchup_cli import functional as F
 from ketchup_cli.models.encode import Row, pad
 from ketchup_cli.models.filling import length_of_class
 from ketchup_cli.models.generation.choosing import check_finite
-from ketchup_cli.models.generation.rounds import Written, writing
+from ketchup_cli.models.generation.rounds import Written, resting
+from ketchup_cli.models.passes import Passes, read
 from ketchup_cli.models.policy import Policy
 from ketchup_cli.specs import DecodingSpec
 
@@ -38,8 +39,9 @@ def mask_predict(policy: Policy, rows: Sequence[Row], decoding: DecodingSpec) ->
     prompt_BS, mask_BS = (
         item.to(policy.device) for item in pad([row.prompt for row in rows], pad_id=policy.pad_id)
     )
-    with writing(policy):
-        states_BSH = policy.model.read(prompt_BS, mask_BS)
+    # nobody learns from what is filled in, so nothing is kept for a gradient
+    with resting(policy), torch.inference_mode():
+        states_BSH = read(policy.model, prompt_BS, mask_BS)
         most = max(1, decoding.max_new_tokens - 1)
         size_BL = candidate_lengths(policy, states_BSH, mask_BS, count=decoding.beams, most=most)
         copies = size_BL.shape[1]
@@ -97,12 +99,11 @@ def fill_in(
         place_1T == size_B[:, None], policy.eos_id
     )
     logp_BT = torch.zeros(real_BT.shape, device=size_B.device)
+    passes = Passes(policy.model, states_BSH, mask_BS, real_BT)
     for step in range(steps):
         count_B = F.hidden_counts(size_B, step, steps=steps)
         hidden_BT = F.least_certain(logp_BT, open_BT, count_B) if step else open_BT
-        shown_BT = real_BT.bool() & ~hidden_BT
-        states_BTH = policy.model.fill(states_BSH, mask_BS, tokens_BT, real_BT, shown_BT)
-        best_N, id_N = _choices(policy, states_BTH[hidden_BT])
+        best_N, id_N = _choices(policy, passes(tokens_BT, hidden_BT))
         tokens_BT = tokens_BT.masked_scatter(hidden_BT, id_N)
         logp_BT = logp_BT.masked_scatter(hidden_BT, best_N)
     return tokens_BT, logp_BT
@@ -110,12 +111,11 @@ def fill_in(
 
 def _choices(policy: Policy, states_NH: Tensor) -> tuple[Tensor, Tensor]:
     """Return log-probability and id of the likeliest token; end and padding are none."""
-    logits_NV = policy.head(states_NH)
-    check_finite(logits_NV)
-    lse_N = logits_NV.logsumexp(dim=-1)
-    logits_NV[:, [policy.eos_id, policy.pad_id]] = -torch.inf
-    best_N, id_N = logits_NV.max(dim=-1)
-    return best_N - lse_N, id_N
+    logp_NV = policy.head(states_NH).log_softmax(dim=-1)
+    logp_NV[:, [policy.eos_id, policy.pad_id]] = -torch.inf
+    best_N, id_N = logp_NV.max(dim=-1)
+    check_finite(best_N)
+    return best_N, id_N
 
 
 def _best(

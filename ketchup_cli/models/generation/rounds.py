@@ -120,20 +120,30 @@ class Draw:
 
 
 @contextmanager
-def writing(policy: Policy) -> Iterator[None]:
-    """Make the policy ready to write: no gradient, no dropout, no settings but ours."""
-    modes = [(module, module.training) for module in policy.module.modules()]
-    settings = policy.model.generation_config
-    policy.module.eval()
-    # `generate` fills what a call leaves open from here: penalties, forced tokens, other ends
-    policy.model.generation_config = GenerationConfig()
+def resting(policy: Policy) -> Iterator[None]:
+    """Make the policy ready to answer: no gradient, no dropout."""
+    training = [module for module in policy.module.modules() if module.training]
+    if training:
+        policy.module.eval()
     try:
         with torch.no_grad(), policy.autocast():
             yield
     finally:
+        for module in training:
+            module.training = True
+
+
+@contextmanager
+def writing(policy: Policy) -> Iterator[None]:
+    """Make the policy ready to write: no gradient, no dropout, no settings but ours."""
+    settings = policy.model.generation_config
+    # `generate` fills what a call leaves open from here: penalties, forced tokens, other ends
+    policy.model.generation_config = GenerationConfig()
+    try:
+        with resting(policy):
+            yield
+    finally:
         policy.model.generation_config = settings
-        for module, training in modes:
-            module.training = training
 
 
 def settings_of(policy: Policy, **changed: Any) -> GenerationConfig:
