@@ -231,7 +231,8 @@ class ScoreSpec(Spec, frozen=True, kw_only=True):
 
     metrics: tuple[str, ...] = ("bleu", "chrf", "ter", "rouge1", "rouge2", "rougeL", "exact")
     """bleu, chrf, chrf++, ter, rouge1, rouge2, rougeL, rougeLsum, exact, and gsm8k-strict, -flexible, -numeric;
-    words, diversity and texts bring several figures each; bertscore needs an encoder, comet a checkpoint."""
+    words, lexical, diversity and texts bring several figures each; bertscore needs an encoder, comet a
+    checkpoint."""
     tokenize: str = "auto"
     """sacreBLEU's tokenizer for BLEU and all that counts words; auto follows the corpus' language."""
     stemmer: bool = True
@@ -246,9 +247,10 @@ class ScoreSpec(Spec, frozen=True, kw_only=True):
     pass_k: tuple[Count, ...] = ()
     """Every k of pass@k, taken of exact and gsm8k- metrics; needs as many texts per prompt."""
     frequency_split: str = "train"
-    """Split in whose references the metric `words` counts how often a word was seen."""
+    """Split in whose references `words` counts how often a word was seen, and in whose prompts `lexical`
+    does, which learns there which words are which."""
     frequency_buckets: tuple[Count, ...] = (1, 2, 3, 4, 5, 10, 100, 1000)
-    """Smallest counts of its buckets; words seen less often than the first are one of their own."""
+    """Smallest counts of their buckets; words seen less often than the first are one of their own."""
     self_bleu_pairs: Count = 500
     """Largest number of pairs of texts behind self-BLEU."""
     encoder_layer: Natural = 0

@@ -13,6 +13,7 @@ from ketchup_cli.scoring import (
     exact,
     gains,
     languages,
+    lexical,
     passes,
     rouge,
     texts,
@@ -24,7 +25,8 @@ from ketchup_cli.scoring.settings import Settings as Settings
 from ketchup_cli.spec import unknown
 
 NAMES = (
-    *bleu.NAMES, *rouge.NAMES, *exact.NAMES, *words.NAMES, *diversity.NAMES, *texts.NAMES
+    *bleu.NAMES, *rouge.NAMES, *exact.NAMES, *words.NAMES, *lexical.NAMES, *diversity.NAMES,
+    *texts.NAMES,
 )  # fmt: skip
 """Every metric there is; the last of them bring several figures each."""
 BERTSCORE, COMET = "bertscore", "comet"
@@ -221,6 +223,7 @@ _FAMILIES: Mapping[tuple[str, ...], Family] = {
     rouge.NAMES: _of_rouge,
     exact.NAMES: _of_exact,
     words.NAMES: words.measure,
+    lexical.NAMES: lexical.measure,
     diversity.NAMES: diversity.measure,
     texts.NAMES: texts.measure,
 }

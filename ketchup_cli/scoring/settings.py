@@ -27,9 +27,11 @@ class Frequencies:
     texts: tuple[str, ...]
     """That text; its words are found by the tokenizer of the run."""
     source: str
-    """What it is, with a digest, for the signature."""
+    """Whose text it is, with a digest, for the signature."""
     limits: tuple[int, ...] = (1, 2, 3, 4, 5, 10, 100, 1000)
     """Smallest count of every bucket but the first, which begins at 0; rising."""
+    pairs: tuple[tuple[str, str], ...] = ()
+    """Prompts beside their first references, for what asks which words are which."""
 
 
 @final
@@ -45,7 +47,7 @@ class Settings:
     pass_k: tuple[int, ...] = ()
     """Every k of pass@k, taken of each metric that is right or wrong."""
     frequencies: Frequencies | None = None
-    """What the metric `words` counts in."""
+    """What the metrics `words` and `lexical` count in."""
     self_bleu_pairs: int = 500
     """Largest number of pairs behind self-BLEU."""
     resamples: int = 1000

@@ -75,13 +75,22 @@ def buckets(frequencies: Frequencies, split: Callable[[str], Words]) -> Callable
     Raises:
         SpecError: limits that do not rise.
     """
-    limits = list(frequencies.limits)
+    counts = Counter(word for text in frequencies.texts for word in split(text))
+    return by_count(counts, frequencies.limits)
+
+
+def by_count(counts: Counter[str], limits: Sequence[int]) -> Callable[[str], int]:
+    """Return the function from a word to the number of the bucket of its count.
+
+    Raises:
+        SpecError: limits that do not rise.
+    """
+    limits = list(limits)
     if limits != sorted(set(limits)) or not limits or limits[0] < 1:
         raise SpecError(
             f"frequency_buckets {limits} do not rise from 1 or more",
             hint="--set 'frequency_buckets=[1, 5, 100]'",
         )
-    counts = Counter(word for text in frequencies.texts for word in split(text))
     return lambda word: bisect_right(limits, counts[word])
 
 
@@ -154,6 +163,6 @@ def _signature(tokenize: str, frequencies: Frequencies) -> str:
 
     limits = ",".join(map(str, frequencies.limits))
     return (
-        f"words|f1|match:clipped|tok:{tokenize}|case:mixed|refs:best|counts:{frequencies.source}"
+        f"words|f1|match:clipped|tok:{tokenize}|case:mixed|refs:best|counts:references of {frequencies.source}"
         f"|buckets:{limits}|sacrebleu:{version}"
     )

@@ -15,7 +15,7 @@ from ketchup_cli import corpora
 from ketchup_cli.errors import MismatchError, SpecError
 from ketchup_cli.records import Example, Generation, Score
 from ketchup_cli.reporting import Reporter
-from ketchup_cli.scoring import diversity, languages, words
+from ketchup_cli.scoring import diversity, languages, lexical, words
 from ketchup_cli.scoring import report as scoring
 from ketchup_cli.scoring.items import Items, join
 from ketchup_cli.scoring.settings import Frequencies, RougeSettings
@@ -169,7 +169,7 @@ def _check_fit(spec: ScoreSpec, corpus: Input) -> None:
 
 
 def _counts_words(spec: ScoreSpec) -> bool:
-    return bool(set(words.NAMES) & set(spec.metrics))
+    return bool({*words.NAMES, *lexical.NAMES} & set(spec.metrics))
 
 
 def _frequencies(spec: ScoreSpec, corpus: Input) -> Frequencies:
@@ -177,8 +177,11 @@ def _frequencies(spec: ScoreSpec, corpus: Input) -> Frequencies:
     digest = corpus.digest.removeprefix("sha256:")[:8]
     return Frequencies(
         texts=tuple(text for example in examples for text in example.references),
-        source=f"references of {spec.frequency_split} of corpus {digest}",
+        source=f"{spec.frequency_split} of corpus {digest}",
         limits=spec.frequency_buckets,
+        pairs=tuple(
+            (example.prompt, example.references[0]) for example in examples if example.references
+        ),
     )
 
 

@@ -21,7 +21,7 @@ ITEMS = Items(
     prompts=("p", "q", "x"),
     unfinished=(False, True, False),
 )
-COUNTED = Frequencies(texts=("the old bird",), source="three words")
+COUNTED = Frequencies(texts=("the old bird",), source="three words", pairs=(("p", "the old bird"),))
 
 
 def test_every_figure_of_every_metric_has_a_signature() -> None:

@@ -137,7 +137,7 @@ def test_the_signature_tells_where_words_were_counted() -> None:
     signature = found(["w1"], [["w1"]])["words"].signature
 
     assert "|tok:13a|" in signature
-    assert "|counts:twelve words|buckets:1,5|" in signature
+    assert "|counts:references of twelve words|buckets:1,5|" in signature
 
 
 def test_without_a_text_to_count_in_there_are_no_buckets() -> None:

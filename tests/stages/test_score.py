@@ -189,6 +189,15 @@ def test_words_are_counted_in_the_references_of_the_split_that_is_named(tmp_path
     assert "counts:references of test of corpus " in signature
 
 
+def test_lexical_choice_is_learnt_from_the_split_that_is_named(tmp_path: Path) -> None:
+    spec = ScoreSpec(metrics=("lexical",), frequency_split="test", resamples=100)
+    artifact = build_scores(tmp_path, make_inputs(tmp_path), spec)
+
+    found = artifact.manifest.summary["scores"]["lexical"]
+    assert 0.0 < found["value"] < 100.0
+    assert "counts:prompts of test of corpus " in found["signature"]
+
+
 def test_a_split_to_count_words_in_that_is_not_there_is_named_before_the_work(
     tmp_path: Path,
 ) -> None:
