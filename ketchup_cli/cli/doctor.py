@@ -28,6 +28,10 @@ PrecisionOption = Annotated[
     typer.Option("--precision", metavar="TYPE", help="Type both models are to run in as well."),
 ]
 
+JudgeOption = Annotated[
+    bool, typer.Option("--judge", help="Ask the servers of [judge] plain questions, in every form.")
+]
+
 
 def doctor(
     corpus: o.CorpusOption = None,
@@ -38,6 +42,7 @@ def doctor(
     objective: o.ObjectiveOption = None,
     preset: o.PresetOption = None,
     precision: PrecisionOption = None,
+    judge: JudgeOption = False,
     config: o.ConfigOption = None,
     sets: o.SetOption = None,
     store: o.StoreOption = None,
@@ -46,7 +51,7 @@ def doctor(
     """Look for silent misalignment before a run.
 
     Tokenizers, special tokens, templates, the shift, caches and pseudo-targets, precision, disk and
-    memory, by the settings of `distill`: every check passes, warns or fails with its evidence and a
+    memory, by the settings of `distill`, and with --judge what its servers can do: every check passes, warns or fails with its evidence and a
     remedy. Leaves with 3 where one fails, as `verify` does; warnings and what could not be checked
     leave with 0. Writes nothing.
     """
@@ -61,6 +66,7 @@ def doctor(
     }
     shared = o.common(config, sets, store, None, True, json)
     case = _case(given, shared, objective=objective, preset=preset, precision=precision)
+    case = _with_judge(case, shared, asked=judge)
     checks: list[Check] = []
     for check in _made(case):
         checks.append(check)
@@ -118,6 +124,22 @@ def _case(
         cache_spec=cache_spec,
         precision=precision,
     )
+
+
+def _with_judge(case: Case, shared: Common, *, asked: bool) -> Case:
+    """Return the case with the judge that is configured, or with the reason why it is not asked."""
+    from ketchup_cli.cli.project import load_project
+    from ketchup_cli.cli.settings import resolve_settings
+    from ketchup_cli.stages import STAGES
+
+    project = load_project(shared.config, store=shared.store)
+    spec: Any = resolve_settings(STAGES["judge"], project, ()).spec
+    models = [one.model for one in spec.judges] or [spec.model]
+    if asked:
+        return replace(case, judge=spec)
+    named = " and ".join(f"`{model}`" for model in models if model)
+    reason = f"--judge asks {named}" if named else "no judge is named in [judge] of ketchup.toml"
+    return replace(case, absent={**case.absent, "judge": reason})
 
 
 def _stage() -> Stage:

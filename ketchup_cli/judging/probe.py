@@ -119,9 +119,9 @@ async def probe(
     """
     refused: dict[str, Answer] = {}
     for protocol in protocols:
-        found = await _try(send, settings, Abilities(protocol=protocol), plain(menu))
+        found = await try_form(send, settings, protocol=protocol, menu=menu)
         if isinstance(found, Abilities):
-            why = {name: _told(answer) for name, answer in refused.items()}
+            why = {name: described(answer) for name, answer in refused.items()}
             return msgspec.structs.replace(found, refused=why)
         refused[protocol] = found
     raise _no_judge(refused, settings, menu)
@@ -129,7 +129,7 @@ async def probe(
 
 def _no_judge(refused: Mapping[str, Answer], settings: Settings, menu: Menu) -> JudgeError:
     """Return what to say, and what may help, where no form worked."""
-    told = "; ".join(f"{name}: {_told(answer)}" for name, answer in refused.items())
+    told = "; ".join(f"{name}: {described(answer)}" for name, answer in refused.items())
     outcomes = {answer.outcome for answer in refused.values()}
     if outcomes == {"http_5xx"}:
         return JudgeUnreachable(
@@ -147,8 +147,16 @@ def _no_judge(refused: Mapping[str, Answer], settings: Settings, menu: Menu) -> 
     return JudgeError(f"`{settings.model}` gives no {menu.key} in any form ({told})", hint=hint)
 
 
-def _told(answer: Answer) -> str:
+def described(answer: Answer) -> str:
+    """Return what an answer came to, and why, in one short line."""
     return f"{answer.outcome} {answer.detail}".strip()
+
+
+async def try_form(
+    send: Send, settings: Settings, *, protocol: Protocol, menu: Menu = VERDICTS
+) -> Abilities | Answer:
+    """Return what works where both plain questions are asked in one form, or what came instead."""
+    return await _try(send, settings, Abilities(protocol=protocol), plain(menu))
 
 
 async def _try(

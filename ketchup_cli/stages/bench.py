@@ -16,7 +16,7 @@ from ketchup_cli.models.encode import Limits
 from ketchup_cli.models.load import load_policy, load_speech, quiet
 from ketchup_cli.models.policy import Policy
 from ketchup_cli.models.sources import of_examples, pseudo_target_rows, reference_rows
-from ketchup_cli.specs import CacheTeacherSpec, DistillSpec
+from ketchup_cli.specs import CacheTeacherSpec, DistillSpec, JudgeSpec
 from ketchup_cli.stages import training
 from ketchup_cli.stages.teaching import open_cache
 from ketchup_cli.store.find import Input
@@ -53,6 +53,8 @@ class Case:
     """The settings of `cache-teacher`, where that is still to be run."""
     precision: Asked | None = None
     """Type both models are to run in, beside what the settings say."""
+    judge: JudgeSpec | None = None
+    """The settings of `judge`, where its servers are to be asked."""
 
 
 @final

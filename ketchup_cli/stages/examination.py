@@ -24,6 +24,7 @@ from ketchup_cli.doctor.shift import NAME as SHIFT
 from ketchup_cli.doctor.shift import shift
 from ketchup_cli.errors import KetchupError
 from ketchup_cli.models.load import precision_warnings
+from ketchup_cli.stages import endpoints
 from ketchup_cli.stages.bench import Bench, Case, Unavailable
 from ketchup_cli.stages.gate import templates
 from ketchup_cli.stages.resources import disk_plan, memory_plan
@@ -201,6 +202,12 @@ def _memory(bench: Bench) -> Check:
     return machine.memory(memory_plan(bench), kind=bench.student.device.type)
 
 
+def _judge(bench: Bench) -> Check:
+    if bench.case.judge is None:
+        raise Unavailable(bench.case.absent.get(endpoints.NAME, "no judge is asked"))
+    return endpoints.judge_check(bench.case.judge)
+
+
 CHECKS: tuple[tuple[str, Maker], ...] = (
     (machine.DEVICE, lambda bench: machine.device(bench.case.spec.device)),
     (machine.FILES, lambda bench: machine.file_system(bench.case.store)),
@@ -227,5 +234,6 @@ CHECKS: tuple[tuple[str, Maker], ...] = (
     (pseudo_targets.PAIRS, _pairs),
     (machine.DISK, _disk),
     (machine.MEMORY, _memory),
+    (endpoints.NAME, _judge),
 )
-"""Name and maker of every check, in the order of the report: an endpoint's would come last."""
+"""Name and maker of every check, in the order of the report."""

@@ -36,8 +36,12 @@ def test_a_healthy_project_passes_every_check() -> None:
     code, checks = doctor()
 
     assert code == 0
-    assert {name for name, check in checks.items() if check["status"] != "pass"} <= {"memory"}
-    assert len(checks) == 25
+    assert {name for name, check in checks.items() if check["status"] != "pass"} <= {
+        "memory",
+        "judge",
+    }
+    assert checks["judge"]["evidence"] == ["no judge is named in [judge] of ketchup.toml"]
+    assert len(checks) == 26
 
 
 @pytest.mark.usefixtures("project")
@@ -46,7 +50,7 @@ def test_the_report_is_on_stdout_with_a_line_of_counts() -> None:
 
     assert result.code == 0, result.out
     assert "pass  shift" in result.out
-    assert "0 fail, 0 not checked" in result.out.splitlines()[-1]
+    assert "0 fail, 1 not checked" in result.out.splitlines()[-1]
 
 
 def permute_vocabulary(folder: Path) -> None:
