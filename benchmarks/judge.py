@@ -28,13 +28,15 @@ from readings import described
 from ketchup_cli.judging.answers import Answer, Usage
 from ketchup_cli.judging.budget import Budget, Prices
 from ketchup_cli.judging.calls import Call, Form, Item, calls
-from ketchup_cli.judging.client import Judge, Means
+from ketchup_cli.judging.client import Judge, Means, Said
 from ketchup_cli.judging.pacing import Pace
 from ketchup_cli.judging.probe import Abilities, Settings
 from ketchup_cli.judging.report import Terms, make_report
 from ketchup_cli.judging.responses import Kept, Responses, request_key
 from ketchup_cli.judging.retrying import Limits
-from ketchup_cli.judging.session import Server, kept_answers, request, run
+from ketchup_cli.judging.rows import judgments
+from ketchup_cli.judging.session import Asking, Server, request
+from ketchup_cli.judging.tally import Judgment
 from ketchup_cli.judging.wire import OpenAIWire
 
 SHARE, REPLAY_S, MEMORY_MB = 0.90, 60.0, 300.0
@@ -182,8 +184,18 @@ async def judged(address: str, asked: tuple[Call, ...], given: argparse.Namespac
     with tempfile.TemporaryDirectory() as folder, Responses(Path(folder) / "kept") as kept:
         async with OpenAIWire(address, key="") as wire:
             judge = Judge(wire, kept, means(given.concurrency), address=address)
-            rows = await run(judge, whom(address), asked, abilities=ABILITIES, told=lambda _: None)
-    assert all(row.outcome == "ok" for row in rows)
+            asking = asked_of(judge, asked)
+            await asking.ask(lambda _: None)
+    assert all(row.outcome == "ok" for row in asking.rows)
+
+
+def asked_of(judge: Judge, asked: tuple[Call, ...]) -> Asking[Call, Judgment]:
+    """Return the calls on their way to rows."""
+
+    def made(call: Call, said: Said) -> tuple[Judgment, ...]:
+        return judgments(call, said, judge="fake")
+
+    return Asking(judge, whom(judge.address), asked, abilities=ABILITIES, made=made)
 
 
 def keep(path: Path, asked: tuple[Call, ...]) -> None:
@@ -205,8 +217,9 @@ def replay(path: Path, asked: tuple[Call, ...]) -> dict[str, float]:
     started, worked = time.perf_counter(), time.process_time()
     with Responses(path, read_only=True) as kept:
         judge = Judge(None, kept, means(32), address=to.address)
-        assert all(kept_answers(judge, to, asked, ABILITIES))
-        rows = asyncio.run(run(judge, to, asked, abilities=ABILITIES, told=lambda _: None))
+        asking = asked_of(judge, asked)
+        asyncio.run(asking.replay())
+    assert asking.done == len(asked)
     terms = Terms(
         judges={"fake": ABILITIES},
         task=FORM.task,
@@ -215,7 +228,7 @@ def replay(path: Path, asked: tuple[Call, ...]) -> dict[str, float]:
         resamples=10_000,
         seed=0,
     )
-    make_report(rows, terms)
+    make_report(asking.rows, terms)
     return {
         "wall_s": time.perf_counter() - started,
         "cpu_s": time.process_time() - worked,

@@ -46,10 +46,12 @@ def judgment(
         "model": "m",
         "fingerprint": "",
         "prompt_tokens": 1,
+        "cached_tokens": 0,
+        "reasoning_tokens": 0,
         "completion_tokens": 1,
         "usage_estimated": False,
         "characters": (10, 10),
-        "suspicious": False,
+        "flags": (),
         **changes,
     })
 

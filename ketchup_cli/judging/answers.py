@@ -41,7 +41,12 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True):
     prompt: Tokens
     completion: Tokens
     cached: Tokens = 0
+    reasoning: Tokens = 0
+    """Of those of the completion, what was thought and not shown."""
     estimated: bool = False
+
+
+UNKNOWN_USAGE = Usage(prompt=0, completion=0, estimated=True)
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -69,12 +74,14 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 class _Details(msgspec.Struct, frozen=True):
     cached_tokens: Tokens | None = None
+    reasoning_tokens: Tokens | None = None
 
 
 class _Usage(msgspec.Struct, frozen=True):
     prompt_tokens: Tokens
     completion_tokens: Tokens
     prompt_tokens_details: _Details | None = None
+    completion_tokens_details: _Details | None = None
 
 
 class _Message(msgspec.Struct, frozen=True):
@@ -202,11 +209,12 @@ def _usage(raw: msgspec.Raw) -> Usage | None:
         usage = msgspec.json.decode(raw, type=_Usage)
     except msgspec.DecodeError:
         return None
-    details = usage.prompt_tokens_details
+    seen, thought = usage.prompt_tokens_details, usage.completion_tokens_details
     return Usage(
         prompt=usage.prompt_tokens,
         completion=usage.completion_tokens,
-        cached=min(usage.prompt_tokens, (details and details.cached_tokens) or 0),
+        cached=min(usage.prompt_tokens, (seen and seen.cached_tokens) or 0),
+        reasoning=min(usage.completion_tokens, (thought and thought.reasoning_tokens) or 0),
     )
 
 

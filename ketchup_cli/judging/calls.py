@@ -211,6 +211,7 @@ def _question(
         first=first,
         second=second,
         reference=item.reference if form.with_reference else None,
+        cut=max(len(x), len(y)) > form.characters,
     )
 
 

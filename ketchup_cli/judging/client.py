@@ -69,6 +69,8 @@ class Said:
     attempts: int
     latency_ms: float
     cost: Decimal
+    raw_sha256: str = ""
+    """Of the body the answer was read from; empty where there was none."""
 
 
 class OutOfBudget(Exception):
@@ -119,22 +121,33 @@ class Judge:
             JudgeUnreachable: nobody answers, or asks to wait longer than allowed.
         """
         key = request_key(self.address, ask.body, repeat=ask.repeat)
-        found = None if self.means.refresh else self.kept.get(key)
+        found = self._recall(key)
         if found is not None:
-            return Said(
-                answer=found.answer,
-                key=key,
-                cached=True,
-                attempts=found.attempts,
-                latency_ms=found.latency_ms,
-                cost=Decimal(found.cost),
-            )
+            return found
         if self.wire is None:
             return _unasked(key, self.kept.failure(key))
         said = await self._ask_twice(ask, key, self.wire)
         if said.answer.outcome != "ok":
             self.kept.put_failure(key, said.answer)
         return said
+
+    def recall(self, ask: Ask) -> Said | None:
+        """Return what is kept of a request; None where it has to be asked."""
+        return self._recall(request_key(self.address, ask.body, repeat=ask.repeat))
+
+    def _recall(self, key: str) -> Said | None:
+        found = None if self.means.refresh else self.kept.get(key)
+        if found is None:
+            return None
+        return Said(
+            answer=found.answer,
+            key=key,
+            cached=True,
+            attempts=found.attempts,
+            latency_ms=found.latency_ms,
+            cost=Decimal(found.cost),
+            raw_sha256=found.raw_sha256,
+        )
 
     async def _ask_twice(self, ask: Ask, key: str, wire: Wire) -> Said:
         """Ask, and once more after a failure of form: never sampled until it parses."""
@@ -161,6 +174,7 @@ class Judge:
                 attempts=patience.attempts + 1,
                 latency_ms=tried.latency_ms,
                 cost=cost,
+                raw_sha256=tried.raw_sha256,
             )
             if tried.answer.outcome == "ok":
                 self._keep(said)
@@ -196,7 +210,18 @@ class Judge:
         answer = _read(reply, ask)
         billed = reply.may_be_billed if isinstance(reply, Failure) else reply.status == 200
         cost = self._settle(number, reserved, billed=billed, usage=answer.usage)
-        return _Tried(reply=reply, answer=answer, cost=cost, latency_ms=took_ms)
+        return _Tried(
+            reply=reply,
+            answer=answer,
+            cost=cost,
+            latency_ms=took_ms,
+            raw_sha256=self._keep_body(reply),
+        )
+
+    def _keep_body(self, reply: Reply | Failure) -> str:
+        if isinstance(reply, Reply) and reply.status == 200:
+            return self.kept.put_body(reply.body)
+        return ""
 
     def _settle(
         self, number: int | None, reserved: Decimal, *, billed: bool, usage: Usage | None
@@ -247,6 +272,7 @@ class Judge:
                 attempts=said.attempts,
                 latency_ms=said.latency_ms,
                 cost=str(said.cost),
+                raw_sha256=said.raw_sha256,
                 made=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
             ),
         )
@@ -259,6 +285,7 @@ class _Tried:
     answer: Answer
     cost: Decimal
     latency_ms: float
+    raw_sha256: str
 
 
 def _read(reply: Reply | Failure, ask: Ask) -> Answer:

@@ -41,6 +41,8 @@ class Question:
     second: str | None
     """In the order in which they are shown; None asks for a rating of the first."""
     reference: str | None = None
+    cut: bool = False
+    """Whether a candidate is shown without its end."""
 
     @property
     def menu(self) -> Menu:
@@ -91,6 +93,31 @@ def messages(question: Question, *, protocol: Protocol) -> list[dict[str, str]]:
         {"role": "system", "content": _system(question, code)},
         {"role": "user", "content": user},
     ]
+
+
+def prompt_sha256(
+    task: str, aspect: str, definition: str, *, protocol: Protocol, alone: bool = False
+) -> str:
+    """Return the SHA-256 of the wording of a question: its messages with names in place of texts.
+
+    Args:
+        task: the line a judge reads.
+        aspect: what is judged, with its definition.
+        definition: of the aspect.
+        protocol: how the answer is asked for.
+        alone: whether one text is rated by itself.
+    """
+    question = Question(
+        task=task,
+        aspect=aspect,
+        definition=definition,
+        source="SOURCE",
+        first="FIRST",
+        second=None if alone else "SECOND",
+        reference="REFERENCE",
+    )
+    whole = json.dumps(messages(question, protocol=protocol), ensure_ascii=True)
+    return hashlib.sha256(whole.encode()).hexdigest()
 
 
 def _system(question: Question, code: str) -> str:

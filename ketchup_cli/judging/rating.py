@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import final
 
 import msgspec
 
+from ketchup_cli.judging.answers import UNKNOWN_USAGE
 from ketchup_cli.judging.calls import (
     CONTROLS,
     Control,
@@ -17,7 +19,8 @@ from ketchup_cli.judging.calls import (
     in_control_order,
 )
 from ketchup_cli.judging.client import Said
-from ketchup_cli.judging.prompts import Question, cap, looks_like_a_verdict
+from ketchup_cli.judging.flags import SUSPICIOUS, Flag, flags_of
+from ketchup_cli.judging.prompts import Question, cap
 
 LEAST, MOST = 1, 5
 SPOILT: tuple[Control, ...] = tuple(kind for kind in CONTROLS if kind != "identical")
@@ -42,7 +45,7 @@ class RatingCall:
         return (self.item, self.system, self.control or "", self.aspect, self.repeat)
 
 
-class Rated(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Rated(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, gc=False):
     """One call and what it came to: a line of `judgments.jsonl`."""
 
     key: str
@@ -64,10 +67,19 @@ class Rated(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     model: str
     fingerprint: str
     prompt_tokens: int
+    cached_tokens: int
+    """Of those of the prompt, what the server had seen before."""
     completion_tokens: int
+    reasoning_tokens: int
+    """Of those of the completion, what was thought and not shown."""
     usage_estimated: bool
     characters: int
-    suspicious: bool
+    flags: tuple[Flag, ...] = ()
+
+    @property
+    def suspicious(self) -> bool:
+        """Whether the text talks to a judge."""
+        return SUSPICIOUS in self.flags
 
 
 def rating_calls(
@@ -127,6 +139,7 @@ def _question(item: Item, text: str, *, aspect: str, form: Form) -> Question:
         first=shown,
         second=None,
         reference=item.reference if form.with_reference else None,
+        cut=len(text) > form.characters,
     )
 
 
@@ -137,7 +150,7 @@ def rated(call: RatingCall, said: Said, *, judge: str) -> Rated:
     value = None if rating is None else float(rating)
     if value is not None and answer.p is not None:
         value = sum(int(choice) * share for choice, share in answer.p.items())
-    usage = answer.usage
+    usage = answer.usage or UNKNOWN_USAGE
     return Rated(
         key=said.key,
         item=call.item,
@@ -153,11 +166,13 @@ def rated(call: RatingCall, said: Said, *, judge: str) -> Rated:
         reason=answer.reason,
         detail=answer.detail,
         control=call.control,
-        model=answer.model,
-        fingerprint=answer.fingerprint,
-        prompt_tokens=0 if usage is None else usage.prompt,
-        completion_tokens=0 if usage is None else usage.completion,
-        usage_estimated=usage is None or usage.estimated,
+        model=sys.intern(answer.model),
+        fingerprint=sys.intern(answer.fingerprint),
+        prompt_tokens=usage.prompt,
+        cached_tokens=usage.cached,
+        completion_tokens=usage.completion,
+        reasoning_tokens=usage.reasoning,
+        usage_estimated=usage.estimated,
         characters=len(call.question.first),
-        suspicious=looks_like_a_verdict(call.question.first),
+        flags=flags_of(call.question),
     )

@@ -13,7 +13,7 @@ import msgspec
 from ketchup_cli.judging.agreeing import JudgesAgreement, agreements
 from ketchup_cli.judging.human import HumanFigure, Label, human_figures, unused_labels
 from ketchup_cli.judging.probe import Abilities
-from ketchup_cli.judging.prompts import FORM, RATING_FORM
+from ketchup_cli.judging.prompts import FORM, RATING_FORM, prompt_sha256
 from ketchup_cli.judging.ranking import Ranking, cycles, rankings
 from ketchup_cli.judging.rating import Rated
 from ketchup_cli.judging.rating_figures import (
@@ -64,7 +64,12 @@ class JudgeFacts(msgspec.Struct, frozen=True, kw_only=True):
     abilities: Abilities
     answered_by: tuple[str, ...]
     """Names and fingerprints the server gave itself; several are a warning."""
+    prompts: dict[str, str]
+    """SHA-256 of the wording of its questions, by aspect."""
     controls: Controls
+    planned: int
+    """Calls about texts of the systems, controls not counted."""
+    judged: int
     unjudged: dict[str, int]
     """Calls that came to nothing, by reason."""
 
@@ -123,7 +128,7 @@ def make_report(rows: Sequence[Judgment], terms: Terms, *, labels: Sequence[Labe
     Raises:
         DataError: there are labels, and none is of what was judged.
     """
-    judges = _judges(rows, terms, control_accuracy)
+    judges = _judges(rows, terms, control_accuracy, alone=False)
     silent = _silent(judges)
     believed = [name for name in terms.judges if name not in silent]
     how = {"resamples": terms.resamples, "seed": terms.seed}
@@ -155,7 +160,7 @@ def make_report(rows: Sequence[Judgment], terms: Terms, *, labels: Sequence[Labe
 def make_rating_report(rows: Sequence[Rated], terms: Terms) -> Report:
     """Return the report of ratings, controls among them."""
     how = {"resamples": terms.resamples, "seed": terms.seed}
-    judges = _judges(rows, terms, rating_controls_right)
+    judges = _judges(rows, terms, rating_controls_right, alone=True)
     silent = _silent(judges)
     apart = rating_differences(rows, terms.systems, **how)
     real = [row for row in rows if row.control is None]
@@ -182,30 +187,41 @@ def make_rating_report(rows: Sequence[Rated], terms: Terms) -> Report:
 
 
 def _judges(
-    rows: Sequence[AnyRow], terms: Terms, right_of: Callable[[Sequence[AnyRow]], Right]
-) -> tuple[JudgeFacts, ...]:
-    return tuple(
-        _facts(name, [row for row in rows if row.judge == name], abilities, right_of=right_of)
-        for name, abilities in terms.judges.items()
-    )
-
-
-def _facts(
-    name: str,
     rows: Sequence[AnyRow],
-    abilities: Abilities,
-    *,
+    terms: Terms,
     right_of: Callable[[Sequence[AnyRow]], Right],
-) -> JudgeFacts:
-    right, count, by_kind = right_of(rows)
-    answered = [row for row in rows if row.outcome == "ok" and row.control is None]
-    return JudgeFacts(
-        name=name,
-        abilities=abilities,
-        answered_by=tuple(sorted({f"{row.model} {row.fingerprint}".strip() for row in answered})),
-        controls=Controls(right=right, asked=count, by_kind=by_kind),
-        unjudged=unjudged(rows),
-    )
+    *,
+    alone: bool,
+) -> tuple[JudgeFacts, ...]:
+    found: list[JudgeFacts] = []
+    for name, abilities in terms.judges.items():
+        own = [row for row in rows if row.judge == name]
+        right, count, by_kind = right_of(own)
+        real = [row for row in own if row.control is None]
+        answered = [row for row in real if row.outcome == "ok"]
+        names = {(row.model, row.fingerprint) for row in answered}
+        found.append(
+            JudgeFacts(
+                name=name,
+                abilities=abilities,
+                answered_by=tuple(sorted(" ".join(filter(None, both)) for both in names)),
+                prompts=_prompts(terms, abilities, alone=alone),
+                controls=Controls(right=right, asked=count, by_kind=by_kind),
+                planned=len(real),
+                judged=len(answered),
+                unjudged=unjudged(own),
+            )
+        )
+    return tuple(found)
+
+
+def _prompts(terms: Terms, abilities: Abilities, *, alone: bool) -> dict[str, str]:
+    return {
+        aspect: prompt_sha256(
+            terms.task, aspect, definition, protocol=abilities.protocol, alone=alone
+        )
+        for aspect, definition in terms.aspects.items()
+    }
 
 
 def _silent(judges: Sequence[JudgeFacts]) -> dict[str, str]:

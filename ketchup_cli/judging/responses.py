@@ -22,6 +22,7 @@ SCHEMA_VERSION = 1
 _MAKE = (
     "CREATE TABLE IF NOT EXISTS answers (key TEXT PRIMARY KEY, value BLOB, sha256 TEXT) STRICT",
     "CREATE TABLE IF NOT EXISTS failures (key TEXT PRIMARY KEY, value BLOB) STRICT",
+    "CREATE TABLE IF NOT EXISTS bodies (sha256 TEXT PRIMARY KEY, value BLOB) STRICT",
     "CREATE TABLE IF NOT EXISTS facts (key TEXT PRIMARY KEY, value BLOB) STRICT",
     "CREATE TABLE IF NOT EXISTS calls (number INTEGER PRIMARY KEY, job TEXT, cost TEXT) STRICT",
 )
@@ -39,6 +40,8 @@ class Kept(msgspec.Struct, frozen=True, kw_only=True):
     """In the unit of the prices, a decimal number."""
     made: str
     """UTC, to the second."""
+    raw_sha256: str = ""
+    """Of the body it was read from."""
 
 
 def public_address(base_url: str) -> str:
@@ -134,6 +137,17 @@ class Responses:
             raise ValueError(kept.answer.outcome)
         value = msgspec.json.encode(kept)
         self._run(_PUT, (key, value, hashlib.sha256(value).hexdigest()))
+
+    def put_body(self, body: bytes) -> str:
+        """Keep the whole body of an answer, usable or not; return its SHA-256."""
+        sha256 = hashlib.sha256(body).hexdigest()
+        self._run("INSERT OR IGNORE INTO bodies VALUES (?, ?)", (sha256, body))
+        return sha256
+
+    def body(self, sha256: str) -> bytes | None:
+        """Return the body of an answer, or None."""
+        row = self._run("SELECT value FROM bodies WHERE sha256 = ?", (sha256,)).fetchone()
+        return None if row is None else bytes(row[0])
 
     def put_failure(self, key: str, answer: Answer) -> None:
         """Note what a request came to that is asked again when a server is asked at all."""

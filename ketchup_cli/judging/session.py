@@ -4,26 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol, final
+from typing import Any, Generic, Literal, Protocol, TypeVar, final
 
 import msgspec
 
 from ketchup_cli.errors import JudgeError, JudgeUnreachable, OverBudget
 from ketchup_cli.judging import menus
 from ketchup_cli.judging.answers import Answer
-from ketchup_cli.judging.calls import Call
 from ketchup_cli.judging.client import Ask, Judge, OutOfBudget, Said
 from ketchup_cli.judging.menus import VERDICTS, Menu
 from ketchup_cli.judging.probe import SPOKEN, TRIED, Abilities, Settings, body_of, probe
-from ketchup_cli.judging.prompts import Question, looks_like_a_verdict
+from ketchup_cli.judging.prompts import Question
 from ketchup_cli.judging.responses import Kept, request_key
-from ketchup_cli.judging.tally import Judgment
 
-_UNSWAPPED: Mapping[tuple[str, str], Literal["x", "y"]] = {
-    ("xy", "1"): "x", ("xy", "2"): "y", ("yx", "1"): "y", ("yx", "2"): "x",
-}  # fmt: skip
+_ROUND = 512
+"""Answers that are read between two looks at what else goes on."""
 _LARGEST_SEED = 2**31 - 1
 """Servers hold a seed in as few as 32 bits, some of them with a sign."""
 
@@ -56,6 +54,10 @@ class Asked(Protocol):
     @property
     def marks(self) -> tuple[str | int, ...]:
         """What tells it from every other call of a judgement."""
+
+
+AnyCall = TypeVar("AnyCall", bound=Asked)
+Row = TypeVar("Row")
 
 
 async def abilities_of(judge: Judge, server: Server) -> Abilities:
@@ -95,55 +97,85 @@ async def abilities_of(judge: Judge, server: Server) -> Abilities:
     return found
 
 
-async def run(
-    judge: Judge,
-    server: Server,
-    calls: Sequence[Call],
-    *,
-    abilities: Abilities,
-    told: Callable[[Said], None],
-) -> tuple[Judgment, ...]:
-    """Return what every call about two texts came to, in the order of the calls."""
-    found = await ask_all(judge, server, calls, abilities=abilities, told=told)
-    return tuple(
-        judgment(call, said, judge=server.name) for call, said in zip(calls, found, strict=True)
-    )
+@final
+class Asking(Generic[AnyCall, Row]):
+    """All calls to one judge, on their way to rows; the rows of a call are made as it is answered.
 
-
-async def ask_all(
-    judge: Judge,
-    server: Server,
-    calls: Sequence[Asked],
-    *,
-    abilities: Abilities,
-    told: Callable[[Said], None],
-) -> tuple[Said, ...]:
-    """Return what was said to every call, in the order of the calls.
-
-    At most `judge.means.pace.most` workers take one call after another. The first error stops them all; what
-    was answered is kept.
-
-    Raises:
-        OverBudget: the next request might cost more than is left.
-        JudgeError: no request can succeed, or nobody answers.
+    Example: `asking = Asking(judge, server, calls, abilities=found, made=rows)`, then
+    `await asking.replay()`, `await asking.ask(told)`, and `asking.rows`.
     """
-    found: list[Said | None] = [None] * len(calls)
-    waiting = iter(range(len(calls)))
 
-    async def work() -> None:
-        for number in waiting:
-            call = calls[number]
-            said = await judge.ask(request(call, server, abilities))
-            found[number] = said
-            told(said)
+    def __init__(
+        self,
+        judge: Judge,
+        server: Server,
+        calls: Sequence[AnyCall],
+        *,
+        abilities: Abilities,
+        made: Callable[[AnyCall, Said], tuple[Row, ...]],
+    ) -> None:
+        """Begin with nothing answered."""
+        self._judge = judge
+        self._server = server
+        self._calls = calls
+        self.abilities = abilities
+        self._made = made
+        self._found: list[tuple[Row, ...]] = [()] * len(calls)
+        self._left = list(range(len(calls)))
 
-    try:
-        async with asyncio.TaskGroup() as group:
-            for _ in range(min(judge.means.pace.most, len(calls))):
-                group.create_task(work())
-    except BaseExceptionGroup as several:
-        raise _one_of(several, judge, done=sum(said is not None for said in found)) from None
-    return tuple(said for said in found if said is not None)
+    @property
+    def done(self) -> int:
+        """How many calls are answered."""
+        return len(self._calls) - len(self._left)
+
+    @property
+    def rows(self) -> tuple[Row, ...]:
+        """What was made of all answers, in the order of the calls."""
+        return tuple(itertools.chain.from_iterable(self._found))
+
+    async def replay(self) -> None:
+        """Take every answer that is kept; nobody is asked."""
+        left: list[int] = []
+        for number in self._left:
+            said = self._judge.recall(self._request(number))
+            if said is None:
+                left.append(number)
+            else:
+                self._found[number] = self._made(self._calls[number], said)
+            if number % _ROUND == 0:
+                # where an interruption is heard
+                await asyncio.sleep(0)
+        self._left = left
+
+    async def ask(self, told: Callable[[Said], None]) -> None:
+        """Ask what is left, at most `judge.means.pace.most` calls at a time.
+
+        The first error stops all workers; what was answered is kept.
+
+        Raises:
+            OverBudget: the next request might cost more than is left.
+            JudgeError: no request can succeed, or nobody answers.
+        """
+        waiting, left = iter(self._left), set(self._left)
+
+        async def work() -> None:
+            for number in waiting:
+                said = await self._judge.ask(self._request(number))
+                self._found[number] = self._made(self._calls[number], said)
+                left.discard(number)
+                told(said)
+
+        try:
+            async with asyncio.TaskGroup() as group:
+                for _ in range(min(self._judge.means.pace.most, len(left))):
+                    group.create_task(work())
+        except BaseExceptionGroup as several:
+            raise _one_of(several, self._judge, done=len(self._calls) - len(left)) from None
+        finally:
+            self._left = sorted(left)
+
+    def _request(self, number: int) -> Ask:
+        return request(self._calls[number], self._server, self.abilities)
 
 
 def _one_of(several: BaseExceptionGroup, judge: Judge, *, done: int) -> BaseException:
@@ -192,12 +224,12 @@ def request(call: Asked, server: Server, abilities: Abilities) -> Ask:
 
 
 def kept_answers(
-    judge: Judge, server: Server, calls: Sequence[Asked], abilities: Abilities
-) -> tuple[Kept | None, ...]:
-    """Return what is kept of every call; None where it has to be asked."""
-    asks = (request(call, server, abilities) for call in calls)
-    keys = (request_key(server.address, ask.body, repeat=ask.repeat) for ask in asks)
-    return tuple(judge.kept.get(key) for key in keys)
+    judge: Judge, server: Server, calls: Iterable[Asked], abilities: Abilities
+) -> Iterator[Kept | None]:
+    """Yield what is kept of every call; None where it has to be asked."""
+    for call in calls:
+        ask = request(call, server, abilities)
+        yield judge.kept.get(request_key(server.address, ask.body, repeat=ask.repeat))
 
 
 def known_abilities(judge: Judge, server: Server) -> Abilities | None:
@@ -213,41 +245,3 @@ def _fact(server: Server) -> str:
     if (server.protocol, server.menu) != ("auto", VERDICTS):
         asked |= {"protocol": server.protocol, "menu": server.menu.key}
     return request_key(server.address, asked, repeat=0)
-
-
-def judgment(call: Call, said: Said, *, judge: str) -> Judgment:
-    """Return the row of a call about two texts."""
-    answer = said.answer
-    slot: Any = answer.verdict
-    verdict: Literal["x", "y", "tie"] | None = None
-    if slot is not None:
-        verdict = _UNSWAPPED.get((call.order, slot), "tie")
-    first, second = call.question.first, call.question.second or ""
-    texts = (first, second) if call.order == "xy" else (second, first)
-    usage = answer.usage
-    return Judgment(
-        key=said.key,
-        item=call.item,
-        aspect=call.aspect,
-        x=call.x,
-        y=call.y,
-        order=call.order,
-        repeat=call.repeat,
-        outcome=answer.outcome,
-        slot=slot,
-        verdict=verdict,
-        reason=answer.reason,
-        detail=answer.detail,
-        control=call.control,
-        expected=call.expected,
-        model=answer.model,
-        fingerprint=answer.fingerprint,
-        prompt_tokens=0 if usage is None else usage.prompt,
-        completion_tokens=0 if usage is None else usage.completion,
-        usage_estimated=usage is None or usage.estimated,
-        characters=(len(texts[0]), len(texts[1])),
-        suspicious=any(looks_like_a_verdict(text) for text in texts),
-        judge=judge,
-        p=answer.p,
-        coverage=answer.coverage,
-    )

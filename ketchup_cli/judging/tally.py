@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, final
 
 import msgspec
 
+from ketchup_cli.judging.flags import SUSPICIOUS, Flag
 from ketchup_cli.statistics.claims import ITEMS_ASKED
 from ketchup_cli.statistics.means import mean_interval
 from ketchup_cli.statistics.power import ALPHA, minimum_detectable
@@ -33,7 +34,7 @@ TRUSTED, BELIEVED = 0.9, 0.7
 _VALUE: Mapping[str, float] = {"x": 1.0, "tie": 0.5, "y": 0.0}
 
 
-class Judgment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Judgment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, gc=False):
     """One call and what it came to: a line of `judgments.jsonl`."""
 
     key: str
@@ -54,17 +55,25 @@ class Judgment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     model: str
     fingerprint: str
     prompt_tokens: int
+    cached_tokens: int
+    """Of those of the prompt, what the server had seen before."""
     completion_tokens: int
+    reasoning_tokens: int
+    """Of those of the completion, what was thought and not shown."""
     usage_estimated: bool
     characters: tuple[int, int]
     """Of x and of y."""
-    suspicious: bool
-    """Whether one of the texts talks to a judge."""
+    flags: tuple[Flag, ...] = ()
     judge: str = ""
     p: dict[str, float] | None = None
     """Probability of each slot and of a tie, where it was read from one token."""
     coverage: float | None = None
     """Probability of that token being a verdict at all."""
+
+    @property
+    def suspicious(self) -> bool:
+        """Whether one of the texts talks to a judge."""
+        return SUSPICIOUS in self.flags
 
 
 class Figure(msgspec.Struct, frozen=True, kw_only=True):

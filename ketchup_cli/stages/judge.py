@@ -7,7 +7,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, final
+from typing import Any, BinaryIO, final
 
 import msgspec
 
@@ -24,7 +24,8 @@ from ketchup_cli.judging.rating import Rated, RatingCall, rated, rating_calls, r
 from ketchup_cli.judging.report import Report, Terms, make_rating_report, make_report
 from ketchup_cli.judging.report_lines import lines
 from ketchup_cli.judging.responses import Responses
-from ketchup_cli.judging.session import abilities_of, ask_all, judgment, kept_answers
+from ketchup_cli.judging.rows import judgments, logged
+from ketchup_cli.judging.session import Asking, abilities_of
 from ketchup_cli.judging.tally import Judgment
 from ketchup_cli.judging.wire import OpenAIWire
 from ketchup_cli.reporting import Reporter
@@ -48,7 +49,7 @@ from ketchup_cli.stages.judged_texts import HUMAN, items_of, writers_of
 from ketchup_cli.store.build import Build
 from ketchup_cli.store.find import Input
 
-RESPONSES_FILE = "judge/responses.sqlite"
+LOG = "calls.jsonl"
 
 
 def plan(spec: JudgeSpec, inputs: Mapping[str, Input]) -> tuple[tuple[str, str], ...]:
@@ -109,7 +110,8 @@ def run(
     """
     asked = _questions(spec, inputs)
     labels = _labels(spec, inputs)
-    found = asyncio.run(_ask_judges(spec, asked, build.id, reporter))
+    with build.log_path(LOG).open("wb") as log:
+        found = asyncio.run(_ask_judges(spec, asked, build.id, log=log, reporter=reporter))
     _check_judged(spec, found.rows)
     report = _report(spec, found, labels)
     build.write_json("judge.json", msgspec.to_builtins(report))
@@ -184,7 +186,9 @@ def _task(spec: JudgeSpec) -> Task:
     return choose_task("", line=spec.own_task.line, aspects=spec.own_task.aspects)
 
 
-async def _ask_judges(spec: JudgeSpec, asked: _Questions, job: str, reporter: Reporter) -> _Found:
+async def _ask_judges(
+    spec: JudgeSpec, asked: _Questions, job: str, *, log: BinaryIO, reporter: Reporter
+) -> _Found:
     """Ask every judge every question that it has not answered yet, one judge after another."""
     budget = budget_of(spec)
     rows: list[Any] = []
@@ -201,11 +205,10 @@ async def _ask_judges(spec: JudgeSpec, asked: _Questions, job: str, reporter: Re
                 refresh=spec.refresh,
             )
             judge = Judge(None, kept, means, address=endpoint.server.address)
-            known, said = await _ask_one(judge, endpoint, asked, spec=spec, reporter=reporter)
-            name = endpoint.server.name
-            abilities[name] = known
+            asking = await _ask_one(judge, endpoint, asked, spec=spec, log=log, reporter=reporter)
+            abilities[endpoint.server.name] = asking.abilities
             retries += judge.retries
-            rows += [_row(call, one, name) for call, one in zip(asked.calls, said, strict=True)]
+            rows += asking.rows
         if kept.damaged:
             reporter.note("warning", f"{kept.damaged} kept answers were damaged and asked again")
     return _Found(rows=tuple(rows), abilities=abilities, budget=budget, retries=retries)
@@ -217,9 +220,18 @@ async def _ask_one(
     asked: _Questions,
     *,
     spec: JudgeSpec,
+    log: BinaryIO,
     reporter: Reporter,
-) -> tuple[Abilities, tuple[Said, ...]]:
-    server, calls = endpoint.server, asked.calls
+) -> Asking[Call | RatingCall, Judgment | Rated]:
+    server = endpoint.server
+    lost = 0
+
+    def made(call: Call | RatingCall, said: Said) -> tuple[Judgment | Rated, ...]:
+        nonlocal lost
+        lost += said.answer.outcome != "ok"
+        log.write(msgspec.json.encode(logged(said, judge=server.name)) + b"\n")
+        return _rows(call, said, server.name)
+
     if not spec.cache_only:
         key = "" if endpoint.key_file is None else read_key(endpoint.key_file)
         judge.wire = OpenAIWire(endpoint.base_url, key=key)
@@ -227,29 +239,27 @@ async def _ask_one(
         abilities = await abilities_of(judge, server)
         several = f"{server.name}: " if len(spec.judges) > 1 else ""
         reporter.note("answers", f"{several}{_abilities_line(abilities)}")
-        known = kept_answers(judge, server, calls, abilities)
-        done = 0 if spec.refresh else sum(one is not None for one in known)
-        lost = 0
-        with reporter.progress("judging", total=len(calls), unit="calls", done=done) as bar:
+        asking = Asking(judge, server, asked.calls, abilities=abilities, made=made)
+        await asking.replay()
+        count = len(asked.calls)
+        with reporter.progress("judging", total=count, unit="calls", done=asking.done) as bar:
 
             def told(said: Said) -> None:
-                nonlocal lost
-                lost += said.answer.outcome != "ok"
-                if not said.cached:
-                    used = said.answer.usage
-                    bar.advance(tokens=0 if used is None else used.prompt + used.completion)
-                    bar.status(_status(judge, lost))
+                used = said.answer.usage
+                bar.advance(tokens=0 if used is None else used.prompt + used.completion)
+                bar.status(_status(judge, lost))
 
-            return abilities, await ask_all(judge, server, calls, abilities=abilities, told=told)
+            await asking.ask(told)
+        return asking
     finally:
         if isinstance(judge.wire, OpenAIWire):
             await judge.wire.close()
 
 
-def _row(call: Call | RatingCall, said: Said, judge: str) -> Judgment | Rated:
+def _rows(call: Call | RatingCall, said: Said, judge: str) -> tuple[Judgment | Rated, ...]:
     if isinstance(call, RatingCall):
-        return rated(call, said, judge=judge)
-    return judgment(call, said, judge=judge)
+        return (rated(call, said, judge=judge),)
+    return judgments(call, said, judge=judge)
 
 
 def _labels(spec: JudgeSpec, inputs: Mapping[str, Input]) -> tuple[Label, ...]:

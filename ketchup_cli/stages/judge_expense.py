@@ -9,7 +9,7 @@ from typing import final
 from ketchup_cli.judging.answers import Usage
 from ketchup_cli.judging.client import Judge, Means
 from ketchup_cli.judging.prompts import messages
-from ketchup_cli.judging.responses import Kept, Responses
+from ketchup_cli.judging.responses import Responses
 from ketchup_cli.judging.session import Asked, kept_answers, known_abilities
 from ketchup_cli.judging.wire import most_tokens
 from ketchup_cli.specs import JudgeSpec
@@ -52,53 +52,74 @@ def expense(spec: JudgeSpec, calls: Sequence[Asked]) -> Expense:
         SpecError: no judge is named, or a budget stands without prices.
     """
     known = _kept(spec, calls)
-    todo = [call for _, row in known for call, found in zip(calls, row, strict=True) if not found]
-    answered = [found for _, row in known for found in row if found is not None]
+    todo = [call for one in known for call in one.todo]
     budget = budget_of(spec)
     prompt = sum(_most_tokens(call) for call in todo)
     room = (
         len(todo)
-        * sum(1 if one == "logprob" else spec.max_tokens for one, _ in known)
+        * sum(1 if one.protocol == "logprob" else spec.max_tokens for one in known)
         // max(1, len(known))
     )
     least = Usage(prompt=prompt // _FEWER, completion=min(room, SHORTEST * len(todo)))
     most = Usage(prompt=prompt, completion=room)
     prices = budget.prices
     return Expense(
-        kept=len(answered),
+        kept=sum(len(one.took_ms) for one in known),
         calls=len(todo),
         prompt=prompt,
         completion=room,
         cost=(prices.cost(least), prices.cost(most)) if prices.known else None,
         limit=budget.limit,
-        seconds=_seconds(spec, len(todo), prompt + room, answered),
+        seconds=_seconds(
+            spec, len(todo), prompt + room, [ms for one in known for ms in one.took_ms]
+        ),
     )
 
 
-def _kept(spec: JudgeSpec, calls: Sequence[Asked]) -> list[tuple[str, Sequence[Kept | None]]]:
-    """Return the form of every judge's answers, as far as known, and what is kept of each call."""
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Known:
+    """What is known of one judge."""
+
+    protocol: str
+    """Form of its answers, as far as known."""
+    todo: Sequence[Asked]
+    took_ms: Sequence[float]
+    """Of every call that is kept."""
+
+
+def _kept(spec: JudgeSpec, calls: Sequence[Asked]) -> list[_Known]:
+    """Return what is known of every judge, and left to ask it."""
     endpoints, path = endpoints_of(spec), Path(spec.responses)
+    nothing = _Known(protocol=spec.protocol, todo=calls, took_ms=())
     if spec.refresh or not path.is_file():
-        return [(spec.protocol, [None] * len(calls)) for _ in endpoints]
-    found: list[tuple[str, Sequence[Kept | None]]] = []
+        return [nothing] * len(endpoints)
+    found: list[_Known] = []
     with Responses(path, read_only=True) as kept:
         means = Means(pace=pace_of(spec), budget=budget_of(spec), limits=limits_of(spec))
         for endpoint in endpoints:
             judge = Judge(None, kept, means, address=endpoint.server.address)
             abilities = known_abilities(judge, endpoint.server)
             if abilities is None:
-                found.append((spec.protocol, [None] * len(calls)))
+                found.append(nothing)
                 continue
-            row = kept_answers(judge, endpoint.server, calls, abilities)
-            found.append((abilities.protocol, row))
+            todo: list[Asked] = []
+            took_ms: list[float] = []
+            answers = kept_answers(judge, endpoint.server, calls, abilities)
+            for call, answer in zip(calls, answers, strict=True):
+                if answer is None:
+                    todo.append(call)
+                else:
+                    took_ms.append(answer.latency_ms)
+            found.append(_Known(protocol=abilities.protocol, todo=todo, took_ms=took_ms))
     return found
 
 
-def _seconds(spec: JudgeSpec, calls: int, tokens: int, answered: Sequence[Kept]) -> float | None:
+def _seconds(spec: JudgeSpec, calls: int, tokens: int, took_ms: Sequence[float]) -> float | None:
     """Return how long the calls take: the slowest of the server, and of the pace that was set."""
     found: list[float] = []
-    if answered:
-        each_s = sum(kept.latency_ms for kept in answered) / len(answered) / 1000
+    if took_ms:
+        each_s = sum(took_ms) / len(took_ms) / 1000
         found.append(calls * each_s / spec.concurrency)
     if spec.requests_per_minute:
         found.append(60 * calls / spec.requests_per_minute)

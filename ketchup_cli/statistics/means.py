@@ -6,6 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 from ketchup_cli.statistics.claims import ITEMS_ASKED
+from ketchup_cli.statistics.quantiles import student_quantile
 from ketchup_cli.statistics.resampling import LEVEL, Summed, percentile_interval, resampled
 
 if TYPE_CHECKING:
@@ -29,13 +30,12 @@ def mean_interval(
         None for fewer than two items.
     """
     import numpy
-    from scipy.stats import t
 
     count = len(values_N)
     if count < 2:
         return None
     if count < ITEMS_ASKED:
-        quantile = float(t.ppf((1 + LEVEL) / 2, count - 1))
+        quantile = student_quantile((1 + LEVEL) / 2, count - 1)
         half = quantile * float(values_N.std(ddof=1)) / math.sqrt(count)
         mean = float(values_N.mean())
         return max(within[0], mean - half), min(within[1], mean + half)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+from ketchup_cli.statistics.quantiles import student_quantile
+
 ALPHA = 0.05
 """Largest corrected p that is called significant."""
 POWER = 0.8
@@ -25,9 +27,7 @@ def minimum_detectable(
 
     Source: Cohen 1988, chapter 2, normal approximation; Bloom 1995 for the form with t.
     """
-    from scipy.stats import t
-
-    return float((t.ppf(1 - alpha / 2, degrees) + t.ppf(power, degrees)) * error)
+    return (student_quantile(1 - alpha / 2, degrees) + student_quantile(power, degrees)) * error
 
 
 def items_needed(

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 LEVEL = 0.95
 """Share of the bootstrap values inside an interval."""
-DRAWS_AT_ONCE = 2_000_000
-"""Drawn item numbers that exist at a time: 16 MB."""
+DRAWS_AT_ONCE = 500_000
+"""Drawn item numbers that exist at a time: 4 MB, and as much again where they are counted."""
 _ALIGNED = 32
 """Rows of random bits come in multiples of it: bits are drawn 32 at a time."""
 
@@ -119,10 +119,10 @@ def _chunks(total: int, count: int) -> Iterator[int]:
 
 
 def _times_drawn(draws_BN: Floats) -> Floats:
-    """Return how often each item was drawn in each resample."""
+    """Return how often each item was drawn in each resample; the draws are used up."""
     import numpy
 
     rows, count = draws_BN.shape
-    flat = (draws_BN + count * numpy.arange(rows)[:, None]).ravel()
-    times = numpy.bincount(flat, minlength=rows * count).reshape(rows, count)
+    draws_BN += count * numpy.arange(rows)[:, None]
+    times = numpy.bincount(draws_BN.ravel(), minlength=rows * count).reshape(rows, count)
     return times.astype(numpy.float64)

@@ -4,7 +4,16 @@ import unicodedata
 
 import pytest
 
-from ketchup_cli.judging.prompts import Question, cap, clean, looks_like_a_verdict, messages
+from ketchup_cli.judging.prompts import (
+    FORM,
+    RATING_FORM,
+    Question,
+    cap,
+    clean,
+    looks_like_a_verdict,
+    messages,
+    prompt_sha256,
+)
 
 
 def question(first: str = "one text", second: str = "another", **changes: str) -> Question:
@@ -117,3 +126,15 @@ def test_no_object_is_shown_that_a_weak_judge_could_copy(
     assert f'"{key}"' in shown
     assert not re.search(rf'"{key}"\s*:', shown)
     assert "{" not in shown
+
+
+WORDED = {"pairwise/2": (False, "bfafba9c3f136bd1"), "rating/2": (True, "e8135f03f29a8bdf")}
+
+
+@pytest.mark.parametrize("form", [FORM, RATING_FORM])
+def test_other_words_of_a_prompt_are_another_version_of_it(form: str) -> None:
+    alone, digest = WORDED[form]
+
+    found = prompt_sha256("Summarise.", "quality", "Better?", protocol="text", alone=alone)
+
+    assert found.startswith(digest)

@@ -34,10 +34,12 @@ def rating(item: int, value: float | None, *, system: str = "a", **changes: obje
         "model": "m",
         "fingerprint": "",
         "prompt_tokens": 1,
+        "cached_tokens": 0,
+        "reasoning_tokens": 0,
         "completion_tokens": 1,
         "usage_estimated": False,
         "characters": 10,
-        "suspicious": False,
+        "flags": (),
         **changes,
     })
 

@@ -16,7 +16,7 @@ from ketchup_cli.judging.probe import Abilities, Settings
 from ketchup_cli.judging.rating import rating_calls
 from ketchup_cli.judging.responses import Responses
 from ketchup_cli.judging.retrying import Limits
-from ketchup_cli.judging.session import Server, abilities_of, ask_all
+from ketchup_cli.judging.session import Asking, Server, abilities_of
 from ketchup_cli.judging.wire import OpenAIWire
 
 QUICK = Limits(attempt_s=5.0, first_wait_s=0.01, longest_wait_s=0.02)
@@ -43,8 +43,9 @@ def ask_ratings(
                         menu=RATINGS,
                     )
                     known = await abilities_of(judge, to)
-                    said = await ask_all(judge, to, asked, abilities=known, told=lambda _: None)
-            return said, known, server
+                    asking = Asking(judge, to, asked, abilities=known, made=lambda _, said: (said,))
+                    await asking.ask(lambda _: None)
+            return asking.rows, known, server
 
     return asyncio.run(whole())
 

@@ -18,7 +18,8 @@ from ketchup_cli.judging.probe import Abilities, Settings
 from ketchup_cli.judging.report import Report, Terms, make_report
 from ketchup_cli.judging.responses import Responses
 from ketchup_cli.judging.retrying import Limits
-from ketchup_cli.judging.session import Server, abilities_of, request, run
+from ketchup_cli.judging.rows import judgments
+from ketchup_cli.judging.session import Asking, Server, abilities_of, request
 from ketchup_cli.judging.tally import Judgment
 from ketchup_cli.judging.wire import OpenAIWire
 
@@ -75,8 +76,16 @@ def ask(
                     settings = Settings(model="m", max_tokens=64, temperature=0.0, seed=0)
                     to = Server(address=where, settings=settings, protocol="auto", name="m")
                     abilities = await abilities_of(judge, to)
-                    rows = await run(judge, to, asked, abilities=abilities, told=lambda _: None)
-            return rows, abilities, server
+                    asking = Asking(
+                        judge,
+                        to,
+                        asked,
+                        abilities=abilities,
+                        made=lambda call, said: judgments(call, said, judge="m"),
+                    )
+                    await asking.replay()
+                    await asking.ask(lambda _: None)
+            return asking.rows, abilities, server
 
     return asyncio.run(whole())
 
