@@ -29,6 +29,7 @@ from ketchup_cli.judging.answers import Answer, Usage
 from ketchup_cli.judging.budget import Budget, Prices
 from ketchup_cli.judging.calls import Call, Form, Item, calls
 from ketchup_cli.judging.client import Judge, Means, Said
+from ketchup_cli.judging.measures import Resampling
 from ketchup_cli.judging.pacing import Pace
 from ketchup_cli.judging.probe import Abilities, Settings
 from ketchup_cli.judging.report import Terms, make_report
@@ -225,8 +226,7 @@ def replay(path: Path, asked: tuple[Call, ...]) -> dict[str, float]:
         task=FORM.task,
         aspects=FORM.aspects,
         systems=SYSTEMS,
-        resamples=10_000,
-        seed=0,
+        how=Resampling(resamples=10_000, seed=0),
     )
     make_report(asking.rows, terms)
     return {

@@ -21,6 +21,8 @@ class Example(
     """Whether the row tells its text from last to first: as it stands here, or once it is in tokens."""
     group: str = ""
     """What it is counted with where a score is told by group."""
+    document: str = ""
+    """What it was taken from; what a judge says of examples of one document is drawn together."""
 
 
 @final

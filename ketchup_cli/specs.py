@@ -72,6 +72,8 @@ __all__ = [
 class CorpusSpec(Spec, frozen=True, kw_only=True):
     """Import text into a corpus artifact."""
 
+    later: ClassVar[frozenset[str]] = frozenset({"document_field"})
+
     format: Literal["auto", "jsonl", "csv", "tsv", "parquet", "moses", "datasets"] = "auto"
     """Format of the files; auto reads it off the file name."""
     dataset: str = ""
@@ -80,6 +82,8 @@ class CorpusSpec(Spec, frozen=True, kw_only=True):
     """Field that holds the prompt."""
     reference_field: tuple[str, ...] | str = "reference"
     """Field, or fields, that hold the references; a list in a field is several references."""
+    document_field: str = ""
+    """Field with the name of the document a row was taken from; empty where there is none."""
     template: str = "{prompt}"
     """The prompt's text: `{prompt}` is the prompt field, any other `{field}` that field."""
     bad_rows: Literal["error", "skip"] = "error"

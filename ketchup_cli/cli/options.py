@@ -148,6 +148,12 @@ ReferenceFieldOption = Annotated[
         "--reference-field", metavar="FIELD", help="Field of the references; may be given often."
     ),
 ]
+DocumentFieldOption = Annotated[
+    str | None,
+    typer.Option(
+        "--document-field", metavar="FIELD", help="Field that names what a row was taken from."
+    ),
+]
 ObjectiveOption = Annotated[
     str | None,
     typer.Option("--objective", metavar="NAME", help="See `ketchup objectives`."),

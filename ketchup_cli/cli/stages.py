@@ -42,6 +42,7 @@ def corpus(
     dataset: o.DatasetOption = None,
     prompt_field: o.PromptFieldOption = None,
     reference_field: o.ReferenceFieldOption = None,
+    document_field: o.DocumentFieldOption = None,
 ) -> None:
     """Import text files into a corpus artifact.
 
@@ -52,7 +53,7 @@ def corpus(
     files = [
         item for of, text in (*named, *more_splits(split or ())) for item in split_files(of, text)
     ]
-    flags: Table = {"prompt_field": prompt_field}
+    flags: Table = {"prompt_field": prompt_field, "document_field": document_field}
     if dataset is not None and Path(dataset).is_dir():
         files.append(("dataset", Path(dataset)))
     elif dataset is not None:

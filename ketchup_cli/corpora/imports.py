@@ -58,6 +58,7 @@ class Tally:
     places: dict[str, list[str]] = field(default_factory=dict)
     prompts: Counter[bytes] = field(default_factory=Counter)
     """How often each prompt occurs, by digest."""
+    documents: set[str] = field(default_factory=set)
 
     def add(self, texts: Texts) -> None:
         """Count one example."""
@@ -68,6 +69,8 @@ class Tally:
         self.longest_prompt = max(self.longest_prompt, len(texts.prompt))
         self.longest_reference = max(self.longest_reference, *map(len, texts.references))
         self.prompts[_digest([texts.prompt])] += 1
+        if texts.document:
+            self.documents.add(texts.document)
 
     def skip(self, problem: Problem) -> None:
         """Count one row left out."""
@@ -78,11 +81,13 @@ class Tally:
 
     def report(self) -> dict[str, Any]:
         """Return the counts as plain tables."""
+        documents = {"documents": len(self.documents)} if self.documents else {}
         return {
             "examples": self.examples,
             "references": self.references,
             "repeated_examples": self.repeats,
             "repeated_prompts": self.prompts.total() - len(self.prompts),
+            **documents,
             "prompt_characters_mean": round(self.prompt_characters / max(self.examples, 1), 3),
             "prompt_characters_max": self.longest_prompt,
             "reference_characters_mean": round(
@@ -173,6 +178,7 @@ def _example(texts: Texts, seen: Counter[bytes]) -> Example:
         id=hashlib.sha256(canonical(content)).hexdigest(),
         prompt=texts.prompt,
         references=texts.references,
+        document=texts.document,
     )
 
 

@@ -22,6 +22,7 @@ class Texts:
 
     prompt: str
     references: tuple[str, ...]
+    document: str = ""
 
 
 @final
@@ -37,6 +38,7 @@ class Template:
     prompt_field: str
     reference_fields: tuple[str, ...]
     max_characters: int
+    document_field: str = ""
 
     @classmethod
     def of(cls, spec: CorpusSpec) -> "Template":
@@ -56,6 +58,7 @@ class Template:
             prompt_field=spec.prompt_field,
             reference_fields=names,
             max_characters=spec.max_characters,
+            document_field=spec.document_field,
         )
 
     @property
@@ -64,9 +67,15 @@ class Template:
         return tuple(dict.fromkeys(field for _, field in self.pieces if field is not None))
 
     @property
+    def fields(self) -> tuple[str, ...]:
+        """The fields a row must hold, by path."""
+        document = (self.document_field,) if self.document_field else ()
+        return self.prompt_fields + self.reference_fields + document
+
+    @property
     def columns(self) -> tuple[str, ...]:
         """The top-level fields a row must hold."""
-        wanted = self.prompt_fields + self.reference_fields
+        wanted = self.fields
         return tuple(dict.fromkeys(name.partition(".")[0] for name in wanted)) + wanted
 
     def check_fields(self, row: Row, *, owner: str) -> None:
@@ -76,7 +85,7 @@ class Template:
             SpecError: with the nearest three names.
         """
         names = [str(key) for key in row.fields]
-        for name in self.prompt_fields + self.reference_fields:
+        for name in self.fields:
             if _look_up(row.fields, name) is _ABSENT:
                 hint = self._remedy(name, (nearest(name, names, count=1) or names or ["NAME"])[0])
                 raise unknown(f"a field of `{owner}`", name, names, hint=hint)
@@ -84,6 +93,8 @@ class Template:
     def _remedy(self, name: str, instead: str) -> str:
         if name in self.reference_fields:
             return f"--set {shlex.quote(f'reference_field={instead}')}"
+        if name == self.document_field:
+            return f"--set {shlex.quote(f'document_field={instead}')}"
         if name == self.prompt_field:
             return f"--set {shlex.quote(f'prompt_field={instead}')}"
         return f"write `{{{instead}}}` in `template`"
@@ -99,7 +110,10 @@ class Template:
             if isinstance(found, Problem):
                 return found
             references += found
-        return Texts(prompt, tuple(references))
+        document = self._document(row)
+        if isinstance(document, Problem):
+            return document
+        return Texts(prompt, tuple(references), document)
 
     def _prompt(self, row: Row) -> str | Problem:
         values: dict[str, str] = {}
@@ -130,6 +144,16 @@ class Template:
                 return text
             texts.append(text)
         return texts or _problem(row, "empty reference", f"field `{name}` is an empty list")
+
+    def _document(self, row: Row) -> str | Problem:
+        if not self.document_field:
+            return ""
+        value = _look_up(row.fields, self.document_field)
+        if isinstance(value, int) and not isinstance(value, bool):
+            value = str(value)
+        if not isinstance(value, str):
+            return _not_text(row, self.document_field, value)
+        return self._short(row, value.strip(), f"field `{self.document_field}`")
 
     def _short(self, row: Row, text: str, what: str) -> str | Problem:
         if len(text) <= self.max_characters:

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
+from ketchup_cli.judging.measures import Resampling
 from ketchup_cli.judging.rating import Rated
 from ketchup_cli.judging.tally import Judgment, cautious_verdicts
 from ketchup_cli.statistics.agreement import cohen_kappa, krippendorff_alpha, raw_agreement
@@ -43,7 +44,7 @@ class JudgesAgreement(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def labels_of(
-    rows: Sequence[Judgment | Rated],
+    rows: Sequence[Judgment] | Sequence[Rated],
 ) -> dict[str, dict[str, dict[Unit, str | None]]]:
     """Return the label of every unit, by aspect and judge: a verdict by both orders, or a rating."""
     found: dict[str, dict[str, dict[Unit, str | None]]] = defaultdict(dict)
@@ -66,30 +67,27 @@ def labels_of(
 
 
 def agreements(
-    rows: Sequence[Judgment | Rated], *, resamples: int, seed: int
+    rows: Sequence[Judgment] | Sequence[Rated], *, how: Resampling
 ) -> tuple[JudgesAgreement, ...]:
     """Return how far the judges agree on every aspect; nothing for a single judge."""
     return tuple(
-        _agreement(aspect, judges, resamples=resamples, seed=seed)
+        _agreement(aspect, judges, how=how)
         for aspect, judges in labels_of(rows).items()
         if len(judges) > 1
     )
 
 
 def _agreement(
-    aspect: str,
-    judges: Mapping[str, Mapping[Unit, str | None]],
-    *,
-    resamples: int,
-    seed: int,
+    aspect: str, judges: Mapping[str, Mapping[Unit, str | None]], *, how: Resampling
 ) -> JudgesAgreement:
     units = list(dict.fromkeys(unit for own in judges.values() for unit in own))
-    items = [unit[0] for unit in units]
+    items = [how.clusters.get(unit[0], unit[0]) for unit in units]
+    drawn = {"resamples": how.resamples, "seed": how.seed}
     labels = {judge: [own.get(unit) for unit in units] for judge, own in judges.items()}
-    whole = krippendorff_alpha(list(labels.values()), items=items, resamples=resamples, seed=seed)
+    whole = krippendorff_alpha(list(labels.values()), items=items, **drawn)
     pairs: list[PairAgreement] = []
     for (one, first), (other, second) in itertools.combinations(labels.items(), 2):
-        kappa = cohen_kappa(first, second, items=items, resamples=resamples, seed=seed)
+        kappa = cohen_kappa(first, second, items=items, **drawn)
         pairs.append(
             PairAgreement(
                 one=one,

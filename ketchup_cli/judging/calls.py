@@ -30,6 +30,8 @@ class Item:
     source: str
     reference: str
     texts: Mapping[str, str]
+    document: str = ""
+    """What it was taken from, where the corpus says."""
 
 
 @final

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
 import msgspec
 
 from ketchup_cli.errors import DataError
+from ketchup_cli.judging.measures import Resampling
 from ketchup_cli.judging.tally import Judgment, cautious_verdicts, values_by_item
 from ketchup_cli.statistics.agreement import cohen_kappa, confusion, raw_agreement
 from ketchup_cli.statistics.corrected import corrected_rate
@@ -84,7 +85,7 @@ def read_labels(path: Path) -> tuple[Label, ...]:
 
 
 def human_figures(
-    rows: Sequence[Judgment], labels: Sequence[Label], *, resamples: int, seed: int
+    rows: Sequence[Judgment], labels: Sequence[Label], *, how: Resampling
 ) -> tuple[HumanFigure, ...]:
     """Return every judge beside people, on each pair and aspect that somebody labelled.
 
@@ -97,7 +98,7 @@ def human_figures(
         if row.control is None:
             groups[row.judge, row.x, row.y, row.aspect].append(row)
     found = tuple(
-        _figure(key, own, people, resamples=resamples, seed=seed)
+        _figure(key, own, people, how=how)
         for key, own in groups.items()
         if (people := _oriented(values, *key[1:])) and any(row.item in people for row in own)
     )
@@ -144,8 +145,7 @@ def _figure(
     rows: Sequence[Judgment],
     people: Mapping[str, float],
     *,
-    resamples: int,
-    seed: int,
+    how: Resampling,
 ) -> HumanFigure:
     import numpy
 
@@ -155,11 +155,18 @@ def _figure(
     items = [item for item in values if item in people]
     human = [_verdict(people[item]) for item in items]
     judged = [said.get(item) for item in items]
-    kappa = cohen_kappa(human, judged, items=items, resamples=resamples, seed=seed)
+    kappa = cohen_kappa(
+        human,
+        judged,
+        items=[how.clusters.get(item, item) for item in items],
+        resamples=how.resamples,
+        seed=how.seed,
+    )
     rate = corrected_rate(
         numpy.asarray(list(values.values())),
         numpy.asarray([values[item] for item in items]),
         numpy.asarray([people[item] for item in items]),
+        clusters=(_numbers(values, how.clusters), _numbers(items, how.clusters)),
     )
     return HumanFigure(
         judge=judge,
@@ -177,6 +184,12 @@ def _figure(
         corrected=rate.rate,
         corrected_interval=rate.interval,
     )
+
+
+def _numbers(items: Iterable[str], clusters: Mapping[str, str]) -> list[int]:
+    """Return the number of each item's cluster."""
+    place: dict[str, int] = {}
+    return [place.setdefault(clusters.get(item, item), len(place)) for item in items]
 
 
 def _verdict(value: float) -> str:

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, final
 
 import msgspec
 
-from ketchup_cli.judging.tally import PANEL, Figure, Judgment, cautious_verdicts
+from ketchup_cli.judging.measures import PANEL, Resampling
+from ketchup_cli.judging.tally import Figure, Judgment, cautious_verdicts
 from ketchup_cli.statistics.davidson import davidson
 from ketchup_cli.statistics.resampling import Summed, percentile_interval, resampled
 
@@ -63,11 +64,11 @@ class Ranking(msgspec.Struct, frozen=True, kw_only=True):
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Table:
-    """Verdicts on one aspect: how often each pair of systems came to each outcome, item by item."""
+    """Verdicts on one aspect: how often each pair came to each outcome, by what is drawn together."""
 
     systems: tuple[str, ...]
     pairs: tuple[tuple[str, str], ...]
-    counts_NP3: Floats
+    counts_CP3: Floats
 
     @property
     def numbers(self) -> list[tuple[int, int]]:
@@ -80,8 +81,7 @@ def rankings(
     figures: Sequence[Figure],
     judges: Sequence[str],
     *,
-    resamples: int,
-    seed: int,
+    how: Resampling,
 ) -> tuple[Ranking, ...]:
     """Return a ranking by aspect of all systems, by these judges together.
 
@@ -89,8 +89,7 @@ def rankings(
         rows: verdicts, controls among them, which are passed over.
         figures: whose win rates are looked through for circles.
         judges: who is believed; nobody ranks nothing.
-        resamples: bootstrap samples of the items, to each of which the model is fitted again.
-        seed: decides them.
+        how: resamples, to each of which the model is fitted again, seed and clusters.
     """
     name = judges[0] if len(judges) == 1 else PANEL
     by_aspect: dict[str, dict[str, list[Judgment]]] = defaultdict(lambda: defaultdict(list))
@@ -100,10 +99,10 @@ def rankings(
     found: list[Ranking] = []
     for aspect, own in by_aspect.items():
         verdicts = [cautious_verdicts(of_judge) for of_judge in own.values()]
-        table = _table(verdicts)
+        table = _table(verdicts, how.clusters)
         if len(table.systems) < FEWEST:
             continue
-        places, ties = _places(table, resamples=resamples, seed=seed)
+        places, ties = _places(table, how)
         circular, decided = _triads(verdicts)
         found.append(
             Ranking(
@@ -124,34 +123,35 @@ def rankings(
     return tuple(found)
 
 
-def _table(several: Sequence[Verdicts]) -> _Table:
+def _table(several: Sequence[Verdicts], clusters: Mapping[str, str]) -> _Table:
     import numpy
 
     keys = [key for verdicts in several for key in verdicts]
     pairs = {pair: place for place, pair in enumerate(dict.fromkeys((x, y) for _, x, y, _ in keys))}
-    items = {item: place for place, item in enumerate(dict.fromkeys(key[0] for key in keys))}
-    counts_NP3 = numpy.zeros((len(items), len(pairs), len(_OUTCOMES)))
+    drawn: dict[str, int] = {}
+    place = {key[0]: drawn.setdefault(clusters.get(key[0], key[0]), len(drawn)) for key in keys}
+    counts_CP3 = numpy.zeros((len(drawn), len(pairs), len(_OUTCOMES)))
     for verdicts in several:
         for (item, x, y, _), verdict in verdicts.items():
             if verdict is not None:
-                counts_NP3[items[item], pairs[x, y], _OUTCOMES.index(verdict)] += 1
+                counts_CP3[place[item], pairs[x, y], _OUTCOMES.index(verdict)] += 1
     systems = tuple(dict.fromkeys(name for pair in pairs for name in pair))
-    return _Table(systems=systems, pairs=tuple(pairs), counts_NP3=counts_NP3)
+    return _Table(systems=systems, pairs=tuple(pairs), counts_CP3=counts_CP3)
 
 
-def _places(table: _Table, *, resamples: int, seed: int) -> tuple[tuple[Place, ...], float]:
+def _places(table: _Table, how: Resampling) -> tuple[tuple[Place, ...], float]:
     """Return every system's place, and the log of the tie parameter."""
     import numpy
 
-    whole = davidson(table.counts_NP3.sum(axis=0, keepdims=True), table.numbers)
+    whole = davidson(table.counts_CP3.sum(axis=0, keepdims=True), table.numbers)
 
     def strengths(sums_BK: Floats) -> Floats:
         counts_BP3 = sums_BK.reshape(len(sums_BK), -1, len(_OUTCOMES))
         return davidson(counts_BP3, table.numbers, start=whole).strengths_BS
 
-    flat_NK = table.counts_NP3.reshape(len(table.counts_NP3), -1)
-    again = Summed(statistics_NK=flat_NK, combine=strengths)
-    (drawn_BS,) = resampled([again], resamples=resamples, seed=seed)
+    flat_CK = table.counts_CP3.reshape(len(table.counts_CP3), -1)
+    again = Summed(statistics_NK=flat_CK, combine=strengths)
+    (drawn_BS,) = resampled([again], resamples=how.resamples, seed=how.seed)
     places_BS = 1 + (drawn_BS[:, :, None] < drawn_BS[:, None, :]).sum(axis=2)
     found: list[Place] = []
     for rank, number in enumerate(numpy.argsort(-whole.strengths_BS[0], kind="stable"), start=1):
@@ -170,7 +170,7 @@ def _places(table: _Table, *, resamples: int, seed: int) -> tuple[tuple[Place, .
 
 def _wins(table: _Table) -> dict[str, dict[str, int]]:
     found: dict[str, dict[str, int]] = {name: {} for name in table.systems}
-    for (x, y), (won, _, lost) in zip(table.pairs, table.counts_NP3.sum(axis=0), strict=True):
+    for (x, y), (won, _, lost) in zip(table.pairs, table.counts_CP3.sum(axis=0), strict=True):
         found[x][y], found[y][x] = int(won), int(lost)
     return found
 

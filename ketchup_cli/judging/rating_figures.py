@@ -9,22 +9,29 @@ import itertools
 import math
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from ketchup_cli.judging.controls import Controls, counted
+from ketchup_cli.judging.measures import (
+    PANEL,
+    Resampling,
+    Scale,
+    corrected,
+    mean_over_items,
+    nothing_claimed,
+    nothing_known,
+    said,
+)
 from ketchup_cli.judging.rating import LEAST, MOST, Rated
-from ketchup_cli.statistics.claims import ITEMS_ASKED
-from ketchup_cli.statistics.means import mean_interval
-from ketchup_cli.statistics.power import ALPHA, minimum_detectable
-from ketchup_cli.statistics.significance import holm, sign_flip_p
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
+RATING = Scale(least=LEAST, most=MOST, none=(LEAST + MOST) / 2)
+"""Of one system, whose mean is held against nothing."""
+APART = Scale(least=LEAST - MOST, most=MOST - LEAST, none=0.0)
+"""Of one system's rating less another's."""
 
-    Floats = NDArray[Any]
-
-_APART = float(MOST - LEAST)
+Groups = Mapping[tuple[str, str, str], Sequence[Rated]]
+"""Ratings by judge, aspect and system."""
 
 
 class RatingFigure(msgspec.Struct, frozen=True, kw_only=True):
@@ -35,7 +42,9 @@ class RatingFigure(msgspec.Struct, frozen=True, kw_only=True):
     aspect: str
     items: int
     unjudged: int
-    """Items without a single usable rating."""
+    """Items without a single usable rating, or of several judges without one of each."""
+    clusters: int
+    """Items that were rated; those that belong together are one. Intervals go over these."""
     mean: float | None
     """Over items, from 1 to 5; None where nothing was rated."""
     interval: tuple[float, float] | None
@@ -58,6 +67,8 @@ class RatingDifference(msgspec.Struct, frozen=True, kw_only=True):
     aspect: str
     items: int
     unjudged: int
+    clusters: int
+    """Items rated in both; those that belong together are one. Intervals and tests go over these."""
     difference: float | None
     """Mean of x less that of y."""
     interval: tuple[float, float] | None
@@ -70,34 +81,53 @@ class RatingDifference(msgspec.Struct, frozen=True, kw_only=True):
     claim: str
 
 
-def rating_figures(rows: Sequence[Rated], *, resamples: int, seed: int) -> tuple[RatingFigure, ...]:
-    """Return the figures of every system and aspect."""
+def rating_figures(
+    rows: Sequence[Rated],
+    *,
+    how: Resampling,
+    panel: Sequence[str] = (),
+) -> tuple[RatingFigure, ...]:
+    """Return the figures of every system and aspect, by every judge.
+
+    Args:
+        rows: controls among them, which are passed over.
+        how: resamples, seed and clusters.
+        panel: judges whose ratings are averaged into figures of their own, `PANEL`; fewer than two
+            make none.
+    """
+    return tuple(_figure(key, group, how=how) for key, group in _groups(rows, panel=panel).items())
+
+
+def _groups(rows: Sequence[Rated], *, panel: Sequence[str]) -> Groups:
     groups: dict[tuple[str, str, str], list[Rated]] = defaultdict(list)
+    together: dict[tuple[str, str, str], list[Rated]] = defaultdict(list)
     for row in rows:
         if row.control is None:
-            groups[row.judge, row.system, row.aspect].append(row)
-    return tuple(_figure(group, resamples=resamples, seed=seed) for group in groups.values())
+            groups[row.judge, row.aspect, row.system].append(row)
+            if len(panel) > 1 and row.judge in panel:
+                together[PANEL, row.aspect, row.system].append(row)
+    return {**groups, **together}
 
 
-def _figure(rows: Sequence[Rated], *, resamples: int, seed: int) -> RatingFigure:
+def _figure(key: tuple[str, str, str], rows: Sequence[Rated], *, how: Resampling) -> RatingFigure:
     import numpy
 
+    judge, aspect, system = key
     values = _by_item(rows)
-    judged_N = numpy.asarray([value for value in values.values() if value is not None])
-    missing, total = len(values) - len(judged_N), float(judged_N.sum())
+    judged = _known(values)
+    missing = len(values) - len(judged)
+    mean = mean_over_items(judged, RATING, tests=1, how=how)
     return RatingFigure(
-        judge=rows[0].judge,
-        system=rows[0].system,
-        aspect=rows[0].aspect,
+        judge=judge,
+        system=system,
+        aspect=aspect,
         items=len(values),
         unjudged=missing,
-        mean=float(judged_N.mean()) if len(judged_N) else None,
-        interval=mean_interval(judged_N, within=(LEAST, MOST), resamples=resamples, seed=seed),
-        bounds=(
-            (total + missing * LEAST) / len(values),
-            (total + missing * MOST) / len(values),
-        ),
-        deviation=float(judged_N.std(ddof=1)) if len(judged_N) > 1 else None,
+        clusters=mean.clusters,
+        mean=mean.value,
+        interval=mean.interval,
+        bounds=RATING.bounds(sum(judged.values()), judged=len(judged), missing=missing),
+        deviation=float(numpy.std(list(judged.values()), ddof=1)) if len(judged) > 1 else None,
         ratings=_counts(rows),
         characters=sum(row.characters for row in rows) / len(rows),
     )
@@ -109,70 +139,85 @@ def _counts(rows: Sequence[Rated]) -> dict[str, int]:
 
 
 def _by_item(rows: Sequence[Rated]) -> dict[str, float | None]:
-    """Return the mean rating of every item; None where none of its repeats was rated."""
-    found: dict[str, list[float]] = {row.item: [] for row in rows}
+    """Return the mean rating of every item; None where one of its judges gave none.
+
+    Judges differ in how high they rate: a mean over those that answered would move with who did.
+    """
+    found: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     for row in rows:
-        if row.value is not None:
-            found[row.item].append(row.value)
-    return {item: sum(values) / len(values) if values else None for item, values in found.items()}
+        found[row.item][row.judge] += [] if row.value is None else [row.value]
+    return {item: _mean_of_judges(list(of.values())) for item, of in found.items()}
+
+
+def _mean_of_judges(values: Sequence[Sequence[float]]) -> float | None:
+    if not all(values):
+        return None
+    return sum(sum(own) / len(own) for own in values) / len(values)
+
+
+def _known(values: Mapping[str, float | None]) -> dict[str, float]:
+    return {item: value for item, value in values.items() if value is not None}
 
 
 def rating_differences(
-    rows: Sequence[Rated], systems: Sequence[str], *, resamples: int, seed: int
+    rows: Sequence[Rated],
+    systems: Sequence[str],
+    *,
+    how: Resampling,
+    panel: Sequence[str] = (),
 ) -> tuple[RatingDifference, ...]:
-    """Return how far every two systems are apart, p corrected over all of them (Holm)."""
-    groups: dict[tuple[str, str], dict[str, list[Rated]]] = defaultdict(lambda: defaultdict(list))
-    for row in rows:
-        if row.control is None:
-            groups[row.judge, row.aspect][row.system].append(row)
-    tests = len(groups) * math.comb(len(systems), 2)
+    """Return how far every two systems are apart, p corrected over all of them (Holm).
+
+    Args:
+        rows: controls among them, which are passed over.
+        systems: in the order in which they are held against each other.
+        how: resamples, seed and clusters.
+        panel: as in `rating_figures`.
+    """
+    values: dict[tuple[str, str], dict[str, dict[str, float | None]]] = defaultdict(dict)
+    for (judge, aspect, system), group in _groups(rows, panel=panel).items():
+        values[judge, aspect][system] = _by_item(group)
+    tests = len(values) * math.comb(len(systems), 2)
     found = [
         made
-        for group in groups.values()
-        for made in _apart(group, systems, tests=tests, resamples=resamples, seed=seed)
+        for key, own in values.items()
+        for made in _apart(key, own, systems, tests=tests, how=how)
     ]
-    tested = [one for one in found if one.p is not None]
-    corrected = holm([one.p or 0.0 for one in tested])
-    known = {id(one): p for one, p in zip(tested, corrected, strict=True)}
-    return tuple(_with_claim(one, known.get(id(one))) for one in found)
+    ps = corrected([one.p for one in found])
+    return tuple(
+        msgspec.structs.replace(one, p_holm=p, claim=_claim(one, p))
+        for one, p in zip(found, ps, strict=True)
+    )
 
 
 def _apart(
-    group: Mapping[str, Sequence[Rated]],
+    key: tuple[str, str],
+    values: Mapping[str, Mapping[str, float | None]],
     systems: Sequence[str],
     *,
     tests: int,
-    resamples: int,
-    seed: int,
+    how: Resampling,
 ) -> Iterator[RatingDifference]:
-    import numpy
-
-    values = {system: _by_item(group[system]) for system in systems}
-    row = group[systems[0]][0]
+    judge, aspect = key
     for x, y in itertools.combinations(systems, 2):
         gaps = {item: _gap(one, values[y].get(item)) for item, one in values[x].items()}
-        gaps_N = numpy.asarray([gap for gap in gaps.values() if gap is not None])
-        missing, total = len(gaps) - len(gaps_N), float(gaps_N.sum())
-        many = len(gaps_N) > 1
-        error = float(gaps_N.std(ddof=1)) / math.sqrt(len(gaps_N)) if many else 0.0
+        judged = _known(gaps)
+        missing = len(gaps) - len(judged)
+        mean = mean_over_items(judged, APART, tests=tests, how=how)
         yield RatingDifference(
-            judge=row.judge,
+            judge=judge,
             x=x,
             y=y,
-            aspect=row.aspect,
+            aspect=aspect,
             items=len(gaps),
             unjudged=missing,
-            difference=float(gaps_N.mean()) if len(gaps_N) else None,
-            interval=mean_interval(
-                gaps_N, within=(-_APART, _APART), resamples=resamples, seed=seed
-            ),
-            bounds=(
-                (total - _APART * missing) / len(gaps),
-                (total + _APART * missing) / len(gaps),
-            ),
-            p=sign_flip_p(gaps_N, trials=resamples, seed=seed) if len(gaps_N) else None,
+            clusters=mean.clusters,
+            difference=mean.value,
+            interval=mean.interval,
+            bounds=APART.bounds(sum(judged.values()), judged=len(judged), missing=missing),
+            p=mean.p,
             p_holm=None,
-            detectable=minimum_detectable(error, alpha=ALPHA / tests) if many else None,
+            detectable=mean.detectable,
             claim="",
         )
 
@@ -181,41 +226,36 @@ def _gap(one: float | None, other: float | None) -> float | None:
     return None if one is None or other is None else one - other
 
 
-def _with_claim(found: RatingDifference, p_holm: float | None) -> RatingDifference:
-    return msgspec.structs.replace(found, p_holm=p_holm, claim=_claim(found, p_holm))
-
-
-def _claim(found: RatingDifference, p_holm: float | None) -> str:
+def _claim(one: RatingDifference, p_holm: float | None) -> str:
     """Return what may be said, and no more."""
-    judged = found.items - found.unjudged
-    if p_holm is None or found.interval is None or found.difference is None:
-        return f"nothing can be said about {found.aspect}: {judged} of {found.items} items rated"
-    low, high = found.interval
-    if p_holm >= ALPHA or low <= 0 <= high or judged < ITEMS_ASKED:
-        return f"no difference in {found.aspect} can be claimed"
-    if found.bounds[0] <= 0 <= found.bounds[1]:
-        return f"no difference in {found.aspect} can be claimed: the unjudged could turn it"
-    better, other = (found.x, found.y) if found.difference > 0 else (found.y, found.x)
-    return f"this judge rates {better} above {other} in {found.aspect}"
+    if p_holm is None:
+        judged = one.items - one.unjudged
+        return nothing_known(one, f"{judged} of {one.items} items rated")
+    found = said(one, p_holm, APART)
+    if found not in {"higher", "lower"}:
+        return nothing_claimed(one, found)
+    better, other = (one.x, one.y) if found == "higher" else (one.y, one.x)
+    who = "the judges together rate" if one.judge == PANEL else "this judge rates"
+    return f"{who} {better} above {other} in {one.aspect}"
 
 
-def rating_controls_right(rows: Sequence[Rated]) -> tuple[int, int, dict[str, str]]:
-    """Return controls answered rightly, controls asked, and both by kind.
+def rating_controls_of(rows: Sequence[Rated]) -> Controls:
+    """Return how the controls among these were answered.
 
     A spoilt text must be rated below the system's own for the same item and aspect; what was not
-    rated, and a tie, is wrong.
+    rated, and a tie, is wrong. Where both have the lowest rating there is none below it: such a
+    control cannot tell, and does not count.
     """
     own = {
         (row.judge, row.item, row.system, row.aspect): row.value
         for row in rows
         if row.control is None and row.repeat == 0
     }
-    right: Counter[str] = Counter()
-    asked: Counter[str] = Counter()
-    for row in rows:
-        if row.control is None:
-            continue
+
+    def right(row: Rated) -> bool | None:
         better = own.get((row.judge, row.item, row.system, row.aspect))
-        asked[row.control] += 1
-        right[row.control] += better is not None and row.value is not None and row.value < better
-    return right.total(), asked.total(), {kind: f"{right[kind]}/{asked[kind]}" for kind in asked}
+        if better is None or row.value is None:
+            return False
+        return None if better == row.value == LEAST else row.value < better
+
+    return counted((row.control, right(row)) for row in rows if row.control is not None)

@@ -6,12 +6,15 @@ import math
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeVar, final
+from typing import Any, Literal, TypeVar, final
 
 import msgspec
 
 from ketchup_cli.judging.agreeing import JudgesAgreement, agreements
+from ketchup_cli.judging.clusters import Clusters, told_of
+from ketchup_cli.judging.controls import BELIEVED, LEFT, TRUSTED, Controls
 from ketchup_cli.judging.human import HumanFigure, Label, human_figures, unused_labels
+from ketchup_cli.judging.measures import Resampling
 from ketchup_cli.judging.probe import Abilities
 from ketchup_cli.judging.prompts import FORM, RATING_FORM, prompt_sha256
 from ketchup_cli.judging.ranking import Ranking, cycles, rankings
@@ -19,41 +22,13 @@ from ketchup_cli.judging.rating import Rated
 from ketchup_cli.judging.rating_figures import (
     RatingDifference,
     RatingFigure,
-    rating_controls_right,
+    rating_controls_of,
     rating_differences,
     rating_figures,
 )
-from ketchup_cli.judging.tally import (
-    BELIEVED,
-    TRUSTED,
-    Figure,
-    Judgment,
-    control_accuracy,
-    figures,
-    unjudged,
-)
+from ketchup_cli.judging.tally import Figure, Judgment, controls_of, figures, unjudged
 
 AnyRow = TypeVar("AnyRow", Judgment, Rated)
-Right = tuple[int, int, dict[str, str]]
-"""Controls answered rightly, controls asked, both by kind."""
-
-
-class Controls(msgspec.Struct, frozen=True, kw_only=True):
-    """How the judge did on questions whose answer is known."""
-
-    right: int
-    asked: int
-    by_kind: dict[str, str]
-
-    @property
-    def accuracy(self) -> float | None:
-        """Share answered rightly; None where none was asked."""
-        return self.right / self.asked if self.asked else None
-
-    @property
-    def believed(self) -> bool:
-        """Whether anything may be claimed in this judge's name."""
-        return self.accuracy is None or self.accuracy >= BELIEVED
 
 
 class JudgeFacts(msgspec.Struct, frozen=True, kw_only=True):
@@ -92,6 +67,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     """Of several judges, by aspect."""
     human: tuple[HumanFigure, ...]
     """Every judge beside people, where these labelled some items."""
+    clusters: Clusters
+    """How the items hang together; all intervals and tests go over clusters."""
     suspicious: int
     """Questions with a text that talks to the judge."""
     ranking: tuple[Ranking, ...]
@@ -118,8 +95,7 @@ class Terms:
     task: str
     aspects: Mapping[str, str]
     systems: tuple[str, ...]
-    resamples: int
-    seed: int
+    how: Resampling
 
 
 def make_report(rows: Sequence[Judgment], terms: Terms, *, labels: Sequence[Label] = ()) -> Report:
@@ -128,75 +104,75 @@ def make_report(rows: Sequence[Judgment], terms: Terms, *, labels: Sequence[Labe
     Raises:
         DataError: there are labels, and none is of what was judged.
     """
-    judges = _judges(rows, terms, control_accuracy, alone=False)
+    judges = _judges(rows, terms, controls_of, alone=False)
     silent = _silent(judges)
     believed = [name for name in terms.judges if name not in silent]
-    how = {"resamples": terms.resamples, "seed": terms.seed}
-    found = figures(rows, panel=believed, **how)
     found = tuple(
-        msgspec.structs.replace(one, claim=silent.get(one.judge, one.claim)) for one in found
+        msgspec.structs.replace(one, claim=silent.get(one.judge, one.claim))
+        for one in figures(rows, panel=believed, how=terms.how)
     )
-    real = [row for row in rows if row.control is None]
     return Report(
         mode="pairwise",
         form=FORM,
-        task=terms.task,
-        aspects=dict(terms.aspects),
-        items=len({row.item for row in real}),
         judges=judges,
         figures=found,
         ratings=(),
         differences=(),
-        agreement=agreements(rows, **how),
-        human=human_figures(rows, labels, **how) if labels else (),
-        suspicious=sum(row.suspicious for row in real),
-        ranking=rankings(rows, found, believed, **how),
-        resamples=terms.resamples,
-        seed=terms.seed,
+        human=human_figures(rows, labels, how=terms.how) if labels else (),
+        ranking=rankings(rows, found, believed, how=terms.how),
         warnings=(*_doubts(judges), *_leanings(found), *_lost(rows, labels)),
+        **_asked(rows, terms),
     )
 
 
 def make_rating_report(rows: Sequence[Rated], terms: Terms) -> Report:
     """Return the report of ratings, controls among them."""
-    how = {"resamples": terms.resamples, "seed": terms.seed}
-    judges = _judges(rows, terms, rating_controls_right, alone=True)
+    judges = _judges(rows, terms, rating_controls_of, alone=True)
     silent = _silent(judges)
-    apart = rating_differences(rows, terms.systems, **how)
-    real = [row for row in rows if row.control is None]
+    believed = [name for name in terms.judges if name not in silent]
     return Report(
         mode="rating",
         form=RATING_FORM,
-        task=terms.task,
-        aspects=dict(terms.aspects),
-        items=len({row.item for row in real}),
         judges=judges,
         figures=(),
-        ratings=rating_figures(rows, **how),
+        ratings=rating_figures(rows, panel=believed, how=terms.how),
         differences=tuple(
-            msgspec.structs.replace(one, claim=silent.get(one.judge, one.claim)) for one in apart
+            msgspec.structs.replace(one, claim=silent.get(one.judge, one.claim))
+            for one in rating_differences(rows, terms.systems, panel=believed, how=terms.how)
         ),
-        agreement=agreements(rows, **how),
         human=(),
-        suspicious=sum(row.suspicious for row in real),
         ranking=(),
-        resamples=terms.resamples,
-        seed=terms.seed,
         warnings=_doubts(judges),
+        **_asked(rows, terms),
     )
+
+
+def _asked(rows: Sequence[Judgment] | Sequence[Rated], terms: Terms) -> dict[str, Any]:
+    """Return what a report says of any kind of questions."""
+    real = [row for row in rows if row.control is None]
+    items = list(dict.fromkeys(row.item for row in real))
+    return {
+        "task": terms.task,
+        "aspects": dict(terms.aspects),
+        "items": len(items),
+        "agreement": agreements(rows, how=terms.how),
+        "clusters": told_of(items, terms.how.clusters),
+        "suspicious": sum(row.suspicious for row in real),
+        "resamples": terms.how.resamples,
+        "seed": terms.how.seed,
+    }
 
 
 def _judges(
     rows: Sequence[AnyRow],
     terms: Terms,
-    right_of: Callable[[Sequence[AnyRow]], Right],
+    controls: Callable[[Sequence[AnyRow]], Controls],
     *,
     alone: bool,
 ) -> tuple[JudgeFacts, ...]:
     found: list[JudgeFacts] = []
     for name, abilities in terms.judges.items():
         own = [row for row in rows if row.judge == name]
-        right, count, by_kind = right_of(own)
         real = [row for row in own if row.control is None]
         answered = [row for row in real if row.outcome == "ok"]
         names = {(row.model, row.fingerprint) for row in answered}
@@ -206,7 +182,7 @@ def _judges(
                 abilities=abilities,
                 answered_by=tuple(sorted(" ".join(filter(None, both)) for both in names)),
                 prompts=_prompts(terms, abilities, alone=alone),
-                controls=Controls(right=right, asked=count, by_kind=by_kind),
+                controls=controls(own),
                 planned=len(real),
                 judged=len(answered),
                 unjudged=unjudged(own),
@@ -227,13 +203,20 @@ def _prompts(terms: Terms, abilities: Abilities, *, alone: bool) -> dict[str, st
 def _silent(judges: Sequence[JudgeFacts]) -> dict[str, str]:
     """Return what stands in place of every claim of a judge that is not believed."""
     return {
-        judge.name: (
-            f"nothing is claimed: {judge.name} answered {judge.controls.right} of"
-            f" {judge.controls.asked} controls rightly, which is below {BELIEVED:.0%}"
-        )
+        judge.name: f"nothing is claimed: {_failed(judge)}"
         for judge in judges
         if not judge.controls.believed
     }
+
+
+def _failed(judge: JudgeFacts) -> str:
+    controls = judge.controls
+    if controls.mute and controls.asked < LEFT:
+        return f"only {controls.asked} controls of {judge.name} could tell anything of it"
+    return (
+        f"{judge.name} answered {controls.right} of {controls.asked} controls rightly,"
+        f" which is below {BELIEVED:.0%}"
+    )
 
 
 def _doubts(judges: Sequence[JudgeFacts]) -> tuple[str, ...]:
@@ -241,9 +224,14 @@ def _doubts(judges: Sequence[JudgeFacts]) -> tuple[str, ...]:
     found: list[str] = []
     for judge in judges:
         controls, accuracy = judge.controls, judge.controls.accuracy
-        if accuracy is None:
+        if controls.mute:
+            found.append(
+                f"{controls.mute} of the controls of {judge.name} told nothing: the text itself has the"
+                " lowest rating, and nothing can be rated below it"
+            )
+        if accuracy is None and not controls.mute:
             found.append(f"no control was asked: what the judge {judge.name} is worth is not known")
-        elif accuracy < TRUSTED:
+        if accuracy is not None and accuracy < TRUSTED:
             found.append(
                 f"{judge.name} answered {controls.right} of {controls.asked} controls rightly;"
                 f" below {TRUSTED:.0%} its preferences are in doubt, below {BELIEVED:.0%} none is"

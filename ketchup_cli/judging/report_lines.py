@@ -17,7 +17,8 @@ def lines(report: Report) -> list[tuple[str, str]]:
     def by(judge: str) -> str:
         return f"{judge}: " if several else ""
 
-    told = [(one.aspect, by(one.judge) + _figure_line(one)) for one in report.figures]
+    told = list(report.clusters.line)
+    told += [(one.aspect, by(one.judge) + _figure_line(one)) for one in report.figures]
     told += [(one.aspect, by(one.judge) + _rating_line(one)) for one in report.ratings]
     told += [(one.aspect, by(one.judge) + _difference_line(one)) for one in report.differences]
     claimed = [by(one.judge) + one.claim for one in report.figures]

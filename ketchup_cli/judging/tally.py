@@ -8,7 +8,6 @@ is unjudged: it is counted, and the bounds say what it could have changed.
 
 from __future__ import annotations
 
-import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,21 +15,27 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, final
 
 import msgspec
 
+from ketchup_cli.judging.controls import Controls, counted
 from ketchup_cli.judging.flags import SUSPICIOUS, Flag
+from ketchup_cli.judging.measures import (
+    PANEL,
+    Resampling,
+    Scale,
+    corrected,
+    mean_over_items,
+    nothing_claimed,
+    nothing_known,
+    said,
+)
 from ketchup_cli.statistics.claims import ITEMS_ASKED
-from ketchup_cli.statistics.means import mean_interval
-from ketchup_cli.statistics.power import ALPHA, minimum_detectable
-from ketchup_cli.statistics.significance import holm, sign_flip_p
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Floats = NDArray[Any]
 
-PANEL = "panel"
-"""The judge whose figures are those of all believed judges together."""
-TRUSTED, BELIEVED = 0.9, 0.7
-"""Shares of controls answered rightly below which a warning is given, and no ranking is."""
+RATE = Scale(least=0.0, most=1.0, none=0.5)
+"""A win rate: one half is no preference."""
 _VALUE: Mapping[str, float] = {"x": 1.0, "tie": 0.5, "y": 0.0}
 
 
@@ -85,6 +90,9 @@ class Figure(msgspec.Struct, frozen=True, kw_only=True):
     aspect: str
     units: int
     unjudged: int
+    clusters: int
+    """Items with a unit that was judged; those that belong together are one. Intervals and tests go
+    over these."""
     wins: int
     ties: int
     losses: int
@@ -123,14 +131,16 @@ class _Unit:
 
 
 def figures(
-    judgments: Sequence[Judgment], *, resamples: int, seed: int, panel: Sequence[str] = ()
+    judgments: Sequence[Judgment],
+    *,
+    how: Resampling,
+    panel: Sequence[str] = (),
 ) -> tuple[Figure, ...]:
     """Return the figures of every judge, pair and aspect, p corrected over all of them (Holm).
 
     Args:
         judgments: controls among them, which are passed over.
-        resamples: bootstrap samples and sign flips.
-        seed: decides them.
+        how: resamples, seed and clusters.
         panel: judges whose values are averaged into figures of their own, `PANEL`; fewer than two
             make none.
     """
@@ -143,14 +153,13 @@ def figures(
                 together[PANEL, row.x, row.y, row.aspect].append(row)
     groups.update(together)
     found = [
-        _figure(rows, judge=key[0], tests=len(groups), resamples=resamples, seed=seed)
-        for key, rows in groups.items()
+        _figure(rows, judge=key[0], tests=len(groups), how=how) for key, rows in groups.items()
     ]
-    tested = [figure for figure in found if figure.p is not None]
-    corrected = dict(
-        zip(map(id, tested), holm([figure.p or 0.0 for figure in tested]), strict=True)
+    ps = corrected([figure.p for figure in found])
+    return tuple(
+        msgspec.structs.replace(figure, p_holm=p, claim=_claim(figure, p))
+        for figure, p in zip(found, ps, strict=True)
     )
-    return tuple(_with_claim(figure, corrected.get(id(figure))) for figure in found)
 
 
 def cautious_verdicts(
@@ -168,15 +177,13 @@ def cautious_verdicts(
     return {key: None if unit is None else unit.verdict for key, unit in units.items()}
 
 
-def control_accuracy(judgments: Sequence[Judgment]) -> tuple[int, int, dict[str, str]]:
-    """Return controls answered rightly, controls asked, and both by kind; unjudged ones are wrong."""
-    right: Counter[str] = Counter()
-    asked: Counter[str] = Counter()
-    for row in judgments:
-        if row.control is not None:
-            asked[row.control] += 1
-            right[row.control] += row.slot is not None and row.slot == row.expected
-    return right.total(), asked.total(), {kind: f"{right[kind]}/{asked[kind]}" for kind in asked}
+def controls_of(judgments: Iterable[Judgment]) -> Controls:
+    """Return how the controls among these were answered."""
+    return counted(
+        (row.control, row.slot is not None and row.slot == row.expected)
+        for row in judgments
+        if row.control is not None
+    )
 
 
 class Row(Protocol):
@@ -202,53 +209,48 @@ def values_by_item(rows: Sequence[Judgment]) -> dict[str, float]:
     for row in rows:
         if row.control is None:
             both[row.item, row.repeat][row.order] = row
-    units = [unit for pair in both.values() if (unit := _unit(pair)) is not None]
-    return {item: sum(values) / len(values) for item, values in _by_item(units).items()}
+    return _by_item([unit for pair in both.values() if (unit := _unit(pair)) is not None])
 
 
-def _figure(
-    rows: Sequence[Judgment], *, judge: str, tests: int, resamples: int, seed: int
-) -> Figure:
-    import numpy
-
+def _figure(rows: Sequence[Judgment], *, judge: str, tests: int, how: Resampling) -> Figure:
     both: dict[tuple[str, str, int], dict[str, Judgment]] = defaultdict(dict)
     for row in rows:
         both[row.judge, row.item, row.repeat][row.order] = row
     units = [unit for pair in both.values() if (unit := _unit(pair)) is not None]
-    by_item = _by_item(units)
-    missing = len(both) - len(units)
-    total = sum(unit.value for unit in units)
     decisive = [row.slot for row in rows if row.slot in {"1", "2"}]
-    ratio = sum(row.characters[0] for row in rows) / max(1, sum(row.characters[1] for row in rows))
-    values_N = numpy.asarray([numpy.mean(values) for values in by_item.values()])
-    rate = float(values_N.mean()) if units else None
-    error = float(values_N.std(ddof=1)) / math.sqrt(len(values_N)) if len(values_N) > 1 else 0.0
+    values = _by_item(units)
+    mean = mean_over_items(values, RATE, tests=tests, how=how)
     return Figure(
         judge=judge,
         x=rows[0].x,
         y=rows[0].y,
         aspect=rows[0].aspect,
         units=len(both),
-        unjudged=missing,
+        unjudged=len(both) - len(units),
+        clusters=mean.clusters,
         wins=sum(unit.verdict == "x" for unit in units),
         ties=sum(unit.verdict == "tie" for unit in units),
         losses=sum(unit.verdict == "y" for unit in units),
-        win_rate=rate,
-        interval=mean_interval(values_N, within=(0.0, 1.0), resamples=resamples, seed=seed),
-        bounds=(total / len(both), (total + missing) / len(both)),
-        p=sign_flip_p(values_N - 0.5, trials=resamples, seed=seed) if units else None,
+        win_rate=mean.value,
+        interval=mean.interval,
+        bounds=RATE.bounds(
+            sum(unit.value for unit in units),
+            judged=len(units),
+            missing=len(both) - len(units),
+        ),
+        p=mean.p,
         p_holm=None,
         consistency=sum(unit.agree for unit in units) / len(units) if units else None,
         first_slot=decisive.count("1") / len(decisive) if decisive else None,
-        length_adjusted=_at_equal_length(units) if len(values_N) >= ITEMS_ASKED else None,
-        length_ratio=ratio,
-        detectable=(
-            min(1.0, 0.5 + minimum_detectable(error, alpha=ALPHA / tests))
-            if len(values_N) > 1
-            else None
-        ),
+        length_adjusted=_at_equal_length(units) if len(values) >= ITEMS_ASKED else None,
+        length_ratio=_length_ratio(rows),
+        detectable=None if mean.detectable is None else min(1.0, RATE.none + mean.detectable),
         claim="",
     )
+
+
+def _length_ratio(rows: Sequence[Judgment]) -> float:
+    return sum(row.characters[0] for row in rows) / max(1, sum(row.characters[1] for row in rows))
 
 
 def _unit(pair: Mapping[str, Judgment]) -> _Unit | None:
@@ -273,11 +275,12 @@ def _value(row: Judgment) -> float:
     return row.p["1" if row.order == "xy" else "2"] + row.p["tie"] / 2
 
 
-def _by_item(units: Sequence[_Unit]) -> dict[str, list[float]]:
+def _by_item(units: Sequence[_Unit]) -> dict[str, float]:
+    """Return the mean value of every item: over judges, where there are several, and repeats."""
     found: dict[str, list[float]] = defaultdict(list)
     for unit in units:
         found[unit.item].append(unit.value)
-    return found
+    return {item: sum(values) / len(values) for item, values in found.items()}
 
 
 def _at_equal_length(units: Sequence[_Unit]) -> float | None:
@@ -305,22 +308,15 @@ def _at_equal_length(units: Sequence[_Unit]) -> float | None:
     return float(1 / (1 + numpy.exp(-found.x[0])))
 
 
-def _with_claim(figure: Figure, p_holm: float | None) -> Figure:
-    return msgspec.structs.replace(figure, p_holm=p_holm, claim=_claim(figure, p_holm))
-
-
 def _claim(figure: Figure, p_holm: float | None) -> str:
     """Return what may be said, and no more."""
-    judged = figure.units - figure.unjudged
-    if figure.win_rate is None or p_holm is None or figure.interval is None:
-        return f"nothing can be said about {figure.aspect}: {judged} of {figure.units} units judged"
-    low, high = figure.interval
-    decided = p_holm < 0.05 and not low <= 0.5 <= high and judged >= ITEMS_ASKED
-    if not decided:
-        return f"no difference in {figure.aspect} can be claimed"
-    if figure.bounds[0] <= 0.5 <= figure.bounds[1]:
-        return f"no difference in {figure.aspect} can be claimed: the unjudged could turn it"
-    better, other = (figure.x, figure.y) if figure.win_rate > 0.5 else (figure.y, figure.x)
+    if p_holm is None:
+        judged = figure.units - figure.unjudged
+        return nothing_known(figure, f"{judged} of {figure.units} units judged")
+    found = said(figure, p_holm, RATE)
+    if found not in {"higher", "lower"}:
+        return nothing_claimed(figure, found)
+    better, other = (figure.x, figure.y) if found == "higher" else (figure.y, figure.x)
     if figure.judge == PANEL:
         return f"the judges together prefer {better} to {other} in {figure.aspect}"
     return f"this judge prefers {better} to {other} in {figure.aspect}"

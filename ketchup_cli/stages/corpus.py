@@ -45,6 +45,8 @@ def plan(spec: CorpusSpec, inputs: Mapping[str, Input]) -> tuple[tuple[str, str]
     plain = spec.template == f"{{{PROMPT}}}"
     lines.append(("prompt", fields if plain else f"{spec.template!r} from {fields}"))
     lines.append(("references", ", ".join(template.reference_fields)))
+    if template.document_field:
+        lines.append(("documents", template.document_field))
     lines.append(("bad rows", spec.bad_rows))
     return tuple(lines)
 

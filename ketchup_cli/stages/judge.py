@@ -17,8 +17,10 @@ from ketchup_cli.judging.aspects import Task, choose_aspects, choose_task
 from ketchup_cli.judging.budget import Budget
 from ketchup_cli.judging.calls import Call, Form, Item
 from ketchup_cli.judging.client import Judge, Means, Said, read_key
+from ketchup_cli.judging.clusters import clusters_of, told_of
 from ketchup_cli.judging.families import familiar
 from ketchup_cli.judging.human import Label, read_labels
+from ketchup_cli.judging.measures import Resampling
 from ketchup_cli.judging.probe import Abilities
 from ketchup_cli.judging.rating import Rated, RatingCall, rated, rating_calls, rating_controls
 from ketchup_cli.judging.report import Report, Terms, make_rating_report, make_report
@@ -37,6 +39,7 @@ from ketchup_cli.stages.judge_expense import (
     power_line,
     time_line,
 )
+from ketchup_cli.stages.judge_lines import abilities_line, plan_line, status_line
 from ketchup_cli.stages.judge_means import (
     Endpoint,
     budget_of,
@@ -68,13 +71,20 @@ def plan(spec: JudgeSpec, inputs: Mapping[str, Input]) -> tuple[tuple[str, str],
     judges = ", ".join(f"{one.server.settings.model} at {one.server.address}" for one in endpoints)
     lines = [
         ("judge", f"{judges}, answers as {spec.protocol}"),
-        ("plan", _plan_line(spec, asked)),
+        (
+            "plan",
+            plan_line(
+                spec, items=len(asked.items), calls=len(asked.calls), controls=asked.controls
+            ),
+        ),
         ("cost", cost_line(found)),
         ("time", time_line(found)),
     ]
     pairs = len(asking.pairs(spec.systems, against=spec.against))
+    independent = told_of([item.id for item in asked.items], clusters_of(asked.items))
+    lines += independent.line
     if pairs:
-        lines.append(("power", power_line(spec, items=len(asked.items), pairs=pairs)))
+        lines.append(("power", power_line(spec, items=independent.count, pairs=pairs)))
     models = [one.model for one in judges_of(spec)]
     lines += [
         (
@@ -154,6 +164,7 @@ class _Questions:
 class _Found:
     """What all judges said."""
 
+    items: tuple[Item, ...]
     rows: tuple[Judgment | Rated, ...]
     abilities: Mapping[str, Abilities]
     budget: Budget
@@ -211,7 +222,13 @@ async def _ask_judges(
             rows += asking.rows
         if kept.damaged:
             reporter.note("warning", f"{kept.damaged} kept answers were damaged and asked again")
-    return _Found(rows=tuple(rows), abilities=abilities, budget=budget, retries=retries)
+    return _Found(
+        items=asked.items,
+        rows=tuple(rows),
+        abilities=abilities,
+        budget=budget,
+        retries=retries,
+    )
 
 
 async def _ask_one(
@@ -238,7 +255,7 @@ async def _ask_one(
     try:
         abilities = await abilities_of(judge, server)
         several = f"{server.name}: " if len(spec.judges) > 1 else ""
-        reporter.note("answers", f"{several}{_abilities_line(abilities)}")
+        reporter.note("answers", f"{several}{abilities_line(abilities)}")
         asking = Asking(judge, server, asked.calls, abilities=abilities, made=made)
         await asking.replay()
         count = len(asked.calls)
@@ -247,7 +264,7 @@ async def _ask_one(
             def told(said: Said) -> None:
                 used = said.answer.usage
                 bar.advance(tokens=0 if used is None else used.prompt + used.completion)
-                bar.status(_status(judge, lost))
+                bar.status(status_line(judge, lost))
 
             await asking.ask(told)
         return asking
@@ -281,8 +298,7 @@ def _report(spec: JudgeSpec, found: _Found, labels: Sequence[Label]) -> Report:
         task=task.line,
         aspects=choose_aspects(task, spec.aspects, alone=spec.mode == "rating"),
         systems=spec.systems,
-        resamples=spec.resamples,
-        seed=spec.seed,
+        how=Resampling(resamples=spec.resamples, seed=spec.seed, clusters=clusters_of(found.items)),
     )
     pairs = [row for row in found.rows if isinstance(row, Judgment)]
     ratings = [row for row in found.rows if isinstance(row, Rated)]
@@ -309,36 +325,3 @@ def _check_judged(spec: JudgeSpec, rows: Sequence[Judgment | Rated]) -> None:
             f" {spec.max_unjudged:.0%}; the first: {example.outcome} {example.detail}".rstrip(),
             hint="the same command asks them again; --set max_unjudged=1 publishes what there is",
         )
-
-
-def _plan_line(spec: JudgeSpec, asked: _Questions) -> str:
-    pairs = len(asking.pairs(spec.systems, against=spec.against))
-    parts = [f"{len(asked.items):,} items", f"{len(spec.aspects)} aspects"]
-    if spec.mode == "rating":
-        shown = f"{' and '.join(spec.systems)} rated from 1 to 5"
-        parts += [f"{len(spec.systems)} systems"] if len(spec.systems) > 1 else []
-    else:
-        shown = " against ".join(spec.systems)
-        if spec.against:
-            shown = f"{' and '.join(spec.systems)} against {spec.against}"
-        parts += ["2 orders", *([f"{pairs} pairs"] if pairs > 1 else [])]
-    parts += [f"{spec.repeats} times"] if spec.repeats > 1 else []
-    calls = f"{asked.controls} controls = {len(asked.calls):,} calls"
-    several = f", of each of {len(spec.judges)} judges" if len(spec.judges) > 1 else ""
-    return f"{shown}, {' x '.join(parts)}, and {calls}{several}"
-
-
-def _abilities_line(abilities: Abilities) -> str:
-    parts: list[str] = [abilities.protocol]
-    parts += [f"without {name}" for name in abilities.dropped]
-    parts += [f"{name} is called {instead}" for name, instead in abilities.renamed.items()]
-    parts += [f"{name} refused: {why}" for name, why in abilities.refused.items()]
-    return "; ".join(parts)
-
-
-def _status(judge: Judge, lost: int) -> str:
-    pace, budget = judge.means.pace, judge.means.budget
-    parts = [f"{pace.open} open", f"{lost:,} unjudged"]
-    parts += [f"{judge.retries} retries"] if judge.retries else []
-    parts += [f"{budget.spent:.4f} spent"] if budget.prices.known else []
-    return "  ".join(parts)

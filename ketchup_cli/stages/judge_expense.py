@@ -154,7 +154,8 @@ def time_line(found: Expense) -> str:
 def power_line(spec: JudgeSpec, *, items: int, pairs: int) -> str:
     """Return the smallest win rate, or difference of ratings, that these items would find.
 
-    Two-sided, 80 % power, at the level the first of all tests has after Holm's correction.
+    Two-sided, 80 % power, at the level the first of all tests has after Holm's correction. Items that
+    belong together count as one, as if they all fell alike: that is the worst case.
     """
     tests = max(1, pairs * len(spec.aspects))
     told = "80 % power" + (f", corrected for {tests} tests" if tests > 1 else "")

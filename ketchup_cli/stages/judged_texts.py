@@ -54,6 +54,7 @@ def items_of(spec: JudgeSpec, inputs: Mapping[str, Input]) -> tuple[Item, ...]:
             source=example.prompt,
             reference=example.references[0] if example.references else "",
             texts={name: own[index] for name, own in texts.items()},
+            document=example.document,
         )
         for index, example in enumerate(examples)
     )

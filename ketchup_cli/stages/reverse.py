@@ -147,7 +147,12 @@ def _turned(
         first = 1
     prompt, rest = " ".join(after[:first]), " ".join(after[first:])
     return Example(
-        id=id, prompt=prompt, references=(f" {rest}",), group=example.group, reversed="text"
+        id=id,
+        prompt=prompt,
+        references=(f" {rest}",),
+        group=example.group,
+        document=example.document,
+        reversed="text",
     )
 
 

@@ -16,17 +16,36 @@ Claim = Literal["higher", "lower", "not shown", "no difference", "too few items"
 def claim(found: Difference, p_corrected: float, *, items: int) -> Claim:
     """Return what may be said of the other system against the first.
 
-    higher or lower: the corrected p is below 0.05 and the interval leaves 0 out, on N >= 30 items.
-    no difference: no item's statistics differ, so there is nothing to test.
+    no difference: no item's statistics differ, so there is nothing to test. All else: see `shown`.
     """
     if found.value == 0.0 and found.error == 0.0:
         return "no difference"
-    if items < ITEMS_ASKED or found.interval is None:
+    return shown(found.interval, p_corrected, items=items)
+
+
+def shown(
+    interval: tuple[float, float] | None,
+    p_corrected: float,
+    *,
+    items: int,
+    none: float = 0.0,
+) -> Claim:
+    """Return what an interval and a test show together.
+
+    higher or lower: the corrected p is below 0.05 and the interval leaves `none` out, on N >= 30
+    independent items.
+
+    Args:
+        interval: of a mean.
+        p_corrected: for the number of tests.
+        items: N; what was drawn together is one.
+        none: what the mean is where there is no difference.
+    """
+    if items < ITEMS_ASKED or interval is None:
         return "too few items"
-    low, high = found.interval
-    if p_corrected < ALPHA and (low > 0.0 or high < 0.0):
-        return "higher" if low > 0.0 else "lower"
-    return "not shown"
+    if p_corrected >= ALPHA or interval[0] <= none <= interval[1]:
+        return "not shown"
+    return "higher" if interval[0] > none else "lower"
 
 
 def in_quality(shown: Claim, better: Literal["higher", "lower", "neither"]) -> str:

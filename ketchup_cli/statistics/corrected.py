@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, final
 
@@ -27,7 +28,13 @@ class Corrected:
     """One less that mean where they saw a loss."""
 
 
-def corrected_rate(values_N: Floats, judged_M: Floats, human_M: Floats) -> Corrected:
+Clusters = tuple[Sequence[int], Sequence[int]]
+"""Numbers of the clusters of all items, and of the labelled ones."""
+
+
+def corrected_rate(
+    values_N: Floats, judged_M: Floats, human_M: Floats, *, clusters: Clusters | None = None
+) -> Corrected:
     """Return a judge's win rate, corrected for its sensitivity and specificity.
 
         theta = (p + q0 - 1) / (q0 + q1 - 1)
@@ -37,12 +44,14 @@ def corrected_rate(values_N: Floats, judged_M: Floats, human_M: Floats) -> Corre
     A value h of people counts h to the wins and 1 - h to the losses: for any tie half of each. Then
     p = theta q1 + (1 - theta) (1 - q0) holds exactly, ties and all, where the labelled items are
     like the others. Tilde: as if there were z^2 / 2 more wins and as many losses among the values,
-    and one more of each in both groups of labels; v is a variance of a mean so computed.
+    and one more of each in both groups of labels; v is a variance of a mean so computed, with what
+    the values of a cluster have in common.
 
     Args:
         values_N: [N] the judge's values of all items, in [0, 1].
         judged_M: [M] its values of the items people labelled.
         human_M: [M] people's values of the same, in [0, 1]: 1 win, 1/2 tie, 0 loss.
+        clusters: numbers of what is drawn together, of the N and of the M; else nothing is.
 
     Source: Lee et al., arXiv 2511.21140, after Rogan and Gladen 1978. Differs: values between 0 and
     1, for the judge and for people. Where labelled items are among the N, p and q vary together and
@@ -56,9 +65,10 @@ def corrected_rate(values_N: Floats, judged_M: Floats, human_M: Floats) -> Corre
         return Corrected(rate=None, interval=None, sensitivity=None, specificity=None)
     q1 = float((human_M * judged_M).sum()) / wins
     q0 = 1 - float(((1 - human_M) * judged_M).sum()) / losses
-    p, v_p = _mean(values_N, values_N * 0 + 1, more=z**2 / 2)
-    one, v_1 = _mean(judged_M, human_M, more=1)
-    other, v_0 = _mean(judged_M, 1 - human_M, more=1)
+    of_N, of_M = clusters or (range(len(values_N)), range(len(judged_M)))
+    p, v_p = _mean(values_N, values_N * 0 + 1, of_N, more=z**2 / 2)
+    one, v_1 = _mean(judged_M, human_M, of_M, more=1)
+    other, v_0 = _mean(judged_M, 1 - human_M, of_M, more=1)
     told, skill = q0 + q1 - 1, one - other
     if told <= 0 or skill <= 0:
         return Corrected(rate=None, interval=None, sensitivity=q1, specificity=q0)
@@ -75,12 +85,21 @@ def corrected_rate(values_N: Floats, judged_M: Floats, human_M: Floats) -> Corre
     )
 
 
-def _mean(values_N: Floats, weights_N: Floats, *, more: float) -> tuple[float, float]:
-    """Return a weighted mean and its variance, with so many ones and as many zeros added."""
+def _mean(
+    values_N: Floats, weights_N: Floats, clusters_N: Sequence[int], *, more: float
+) -> tuple[float, float]:
+    """Return a weighted mean and its variance, with so many ones and as many zeros added.
+
+    Var = ((E x^2 - mean^2) W + sum_c (sum_{i in c} r_i)^2 - sum_i r_i^2) / W^2,  r_i = w_i (x_i - mean)
+    """
+    import numpy
+
     total = float(weights_N.sum()) + 2 * more
     mean = (float((weights_N * values_N).sum()) + more) / total
     second = (float((weights_N * values_N**2).sum()) + more) / total
-    return mean, (second - mean**2) / total
+    apart_N = weights_N * (values_N - mean)
+    in_common = (numpy.bincount(clusters_N, weights=apart_N) ** 2).sum() - (apart_N**2).sum()
+    return mean, (second - mean**2) / total + float(in_common) / total**2
 
 
 def _cut(rate: float) -> float:

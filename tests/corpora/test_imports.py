@@ -45,6 +45,19 @@ def test_ids_do_not_depend_on_the_order_of_rows(tmp_path: Path) -> None:
     assert {row.prompt: row.id for row in forward} == {row.prompt: row.id for row in backward}
 
 
+def test_a_document_is_kept_beside_the_texts_and_is_no_part_of_the_id(tmp_path: Path) -> None:
+    tally = Tally()
+    rows = [row | {"doc": "d"} for row in ROWS]
+
+    examples = read(write(tmp_path, rows), tally, document_field="doc")
+
+    assert [row.document for row in examples] == ["d", "d"]
+    assert [row.id for row in examples] == [
+        row.id for row in read(write(tmp_path, ROWS, "b.jsonl"))
+    ]
+    assert tally.report()["documents"] == 1
+
+
 def test_the_second_of_two_equal_rows_hashes_its_number(tmp_path: Path) -> None:
     examples = read(write(tmp_path, [ROWS[0], ROWS[1], ROWS[0], ROWS[0]]))
 

@@ -135,9 +135,10 @@ def test_the_hint_can_be_pasted_where_a_field_has_a_space(role: str) -> None:
     [
         ({"prompt_field": "scr"}, "--set prompt_field=src"),
         ({"reference_field": "tgd"}, "--set reference_field=tgt"),
+        ({"document_field": "sr"}, "--set document_field=src"),
         ({"template": "{prompt} {scr}"}, "write `{src}` in `template`"),
     ],
-    ids=["prompt", "reference", "template"],
+    ids=["prompt", "reference", "document", "template"],
 )
 def test_the_hint_for_an_unknown_field_sets_the_nearest(changes: dict[str, Any], hint: str) -> None:
     template = Template.of(
@@ -147,3 +148,21 @@ def test_the_hint_for_an_unknown_field_sets_the_nearest(changes: dict[str, Any],
     with pytest.raises(SpecError) as caught:
         template.check_fields(Row("line 1", {"src": "a", "tgt": "b"}), owner="x")
     assert caught.value.hint == hint
+
+
+DOCUMENTS = CorpusSpec(prompt_field="src", reference_field="tgt", document_field="from.doc")
+
+
+@pytest.mark.parametrize(("named", "document"), [(" d 1\n", "d 1"), (7, "7"), ("", "")])
+def test_a_row_says_which_document_it_is_from(named: object, document: str) -> None:
+    found = apply(DOCUMENTS, {"src": "a", "tgt": "b", "from": {"doc": named}})
+
+    assert found == Texts("a", ("b",), document)
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [({}, "field missing"), ({"doc": None}, "field not text"), ({"doc": True}, "field not text")],
+)
+def test_a_row_without_its_document_says_why(fields: dict[str, object], expected: str) -> None:
+    assert reason(DOCUMENTS, {"src": "a", "tgt": "b", "from": fields}) == expected

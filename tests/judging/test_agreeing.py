@@ -4,13 +4,14 @@ import pytest
 from judged import judged
 
 from ketchup_cli.judging.agreeing import agreements, labels_of
+from ketchup_cli.judging.measures import PANEL, Resampling
 from ketchup_cli.judging.probe import Abilities
 from ketchup_cli.judging.report import Report, Terms, make_report
 from ketchup_cli.judging.report_lines import lines
-from ketchup_cli.judging.tally import PANEL, figures
+from ketchup_cli.judging.tally import figures
 from ketchup_cli.statistics.agreement import cohen_kappa
 
-HOW = {"resamples": 1000, "seed": 0}
+HOW = Resampling(resamples=1000, seed=0)
 Verdicts = list[tuple[str | None, str | None]]
 
 
@@ -37,23 +38,23 @@ def test_judges_are_held_against_each_other_over_all_units() -> None:
     one, other = drawn(1), drawn(2)
     rows = [*judged(both(one), judge="m"), *judged(both(other), judge="n")]
 
-    (found,) = agreements(rows, **HOW)
+    (found,) = agreements(rows, how=HOW)
 
     items = [str(number) for number in range(40)]
-    kappa = cohen_kappa(list(one), list(other), items=items, **HOW)
+    kappa = cohen_kappa(list(one), list(other), items=items, resamples=HOW.resamples, seed=HOW.seed)
     (pair,) = found.pairs
     assert (pair.kappa, pair.interval) == (kappa.value, kappa.interval)
     assert (pair.one, pair.other, pair.units, found.units) == ("m", "n", 40, 40)
 
 
 def test_one_judge_agrees_with_nobody() -> None:
-    assert agreements(judged(both("xyt"), judge="m"), **HOW) == ()
+    assert agreements(judged(both("xyt"), judge="m"), how=HOW) == ()
 
 
 def test_judges_that_always_say_the_same_word_have_no_coefficient() -> None:
     rows = [*judged(both("xxx"), judge="m"), *judged(both("xxx"), judge="n")]
 
-    (found,) = agreements(rows, **HOW)
+    (found,) = agreements(rows, how=HOW)
 
     assert (found.alpha, found.pairs[0].kappa, found.pairs[0].same) == (None, None, 1.0)
 
@@ -61,7 +62,7 @@ def test_judges_that_always_say_the_same_word_have_no_coefficient() -> None:
 def test_the_panel_is_the_mean_over_its_judges_item_by_item() -> None:
     rows = [*judged(both("xxyy"), judge="m"), *judged(both("xttt"), judge="n")]
 
-    found = {one.judge: one for one in figures(rows, panel=("m", "n"), **HOW)}
+    found = {one.judge: one for one in figures(rows, panel=("m", "n"), how=HOW)}
 
     assert found["m"].win_rate == 0.5
     assert found["n"].win_rate == pytest.approx(2.5 / 4)
@@ -83,7 +84,7 @@ def reported(**controls: str) -> Report:
         task="Summarise.",
         aspects={"quality": "Better?"},
         systems=("a", "b"),
-        **HOW,
+        how=HOW,
     )
     return make_report(rows, terms)
 

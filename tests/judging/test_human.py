@@ -7,9 +7,10 @@ from judged import judged
 
 from ketchup_cli.errors import DataError
 from ketchup_cli.judging.human import Label, human_figures, read_labels, unused_labels
+from ketchup_cli.judging.measures import Resampling
 from ketchup_cli.statistics.corrected import corrected_rate
 
-HOW = {"resamples": 1000, "seed": 0}
+HOW = Resampling(resamples=1000, seed=0)
 WORDS = {"x": ("x", "x"), "y": ("y", "y"), "t": ("x", "y")}
 JUDGED = [WORDS[letter] for letter in "xxxxyyyytt" * 4]
 """Verdicts of the judge on forty items: 16 won, 8 tied, 16 lost."""
@@ -33,7 +34,7 @@ def labels(verdicts: str, **changes: str) -> list[Label]:
 def test_a_judge_stands_beside_people_with_its_confusion_and_its_corrected_rate() -> None:
     people = "xxxyyyyxtt"
 
-    (found,) = human_figures(judged(JUDGED, judge="m"), labels(people), **HOW)
+    (found,) = human_figures(judged(JUDGED, judge="m"), labels(people), how=HOW)
 
     values = numpy.array([{"x": 1.0, "y": 0.0}.get(pair[0], 0.5) for pair in JUDGED])
     values[[n for n, pair in enumerate(JUDGED) if pair == ("x", "y")]] = 0.5
@@ -52,13 +53,15 @@ def test_labels_that_name_the_systems_the_other_way_round_say_the_same() -> None
     rows = judged(JUDGED, judge="m")
     turned = labels("yyyxxxxytt", x="b", y="a")
 
-    assert human_figures(rows, turned, **HOW) == human_figures(rows, labels("xxxyyyyxtt"), **HOW)
+    assert human_figures(rows, turned, how=HOW) == human_figures(
+        rows, labels("xxxyyyyxtt"), how=HOW
+    )
 
 
 def test_several_people_on_one_pair_are_averaged() -> None:
     people = [*labels("xxyy", person="p"), *labels("xyyy", person="q")]
 
-    (found,) = human_figures(judged(JUDGED, judge="m"), people, **HOW)
+    (found,) = human_figures(judged(JUDGED, judge="m"), people, how=HOW)
 
     assert (found.units, found.human_rate) == (4, pytest.approx(1.5 / 4))
 
@@ -69,7 +72,7 @@ def test_labels_of_nothing_that_was_judged_are_counted_and_all_of_them_refused()
 
     assert unused_labels(rows, [*labels("xy"), *strange]) == 2
     with pytest.raises(DataError, match="none of 2 labels is of what was judged"):
-        human_figures(rows, strange, **HOW)
+        human_figures(rows, strange, how=HOW)
 
 
 ROW = {"item": "1", "aspect": "quality", "x": "a", "y": "b", "verdict": "x"}

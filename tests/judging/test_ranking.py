@@ -6,13 +6,14 @@ from collections.abc import Mapping
 import pytest
 from judged import judged, judgment
 
+from ketchup_cli.judging.measures import PANEL, Resampling
 from ketchup_cli.judging.probe import Abilities
 from ketchup_cli.judging.ranking import Ranking, cycles, rankings
 from ketchup_cli.judging.report import Report, Terms, make_report
 from ketchup_cli.judging.report_lines import lines
-from ketchup_cli.judging.tally import PANEL, Judgment, figures
+from ketchup_cli.judging.tally import Judgment, figures
 
-HOW = {"resamples": 1000, "seed": 0}
+HOW = Resampling(resamples=1000, seed=0)
 TRUTH = {"a": 0.7, "b": 0.2, "c": -0.1, "d": -0.8}
 TIES = -0.5
 
@@ -37,9 +38,10 @@ def drawn(seed: int, *, items: int, systems: str = "abcd", judge: str = "m") -> 
     ]
 
 
-def ranked(rows: list[Judgment], judges: tuple[str, ...] = ("m",), **how: int) -> Ranking:
-    settings = {**HOW, **how}
-    (found,) = rankings(rows, (), judges, **settings)
+def ranked(
+    rows: list[Judgment], judges: tuple[str, ...] = ("m",), *, how: Resampling = HOW
+) -> Ranking:
+    (found,) = rankings(rows, (), judges, how=how)
     return found
 
 
@@ -50,7 +52,7 @@ def test_systems_stand_in_order_with_the_wins_of_each_over_each() -> None:
 
     assert [one.system for one in found.systems] == ["a", "b", "c", "d"]
     assert [one.place for one in found.systems] == [1, 2, 3, 4]
-    for figure in figures(rows, **HOW):
+    for figure in figures(rows, how=HOW):
         assert found.wins[figure.x][figure.y] == figure.wins
         assert found.wins[figure.y][figure.x] == figure.losses
 
@@ -58,7 +60,7 @@ def test_systems_stand_in_order_with_the_wins_of_each_over_each() -> None:
 def test_intervals_of_strengths_cover_the_truth_as_often_as_they_say() -> None:
     runs, covered = 80, dict.fromkeys(TRUTH, 0)
     for seed in range(runs):
-        for one in ranked(drawn(seed, items=40), resamples=250, seed=seed).systems:
+        for one in ranked(drawn(seed, items=40), how=Resampling(resamples=250, seed=seed)).systems:
             covered[one.system] += one.interval[0] <= TRUTH[one.system] <= one.interval[1]
 
     # 95 % less and plus two standard errors of 320 intervals that are not quite independent
@@ -75,7 +77,7 @@ def test_places_that_a_resample_would_change_are_told_with_their_range() -> None
 def test_two_systems_are_not_ranked() -> None:
     rows = drawn(1, items=40, systems="ab")
 
-    assert rankings(rows, (), ("m",), **HOW) == ()
+    assert rankings(rows, (), ("m",), how=HOW) == ()
 
 
 def test_judges_rank_together_and_an_item_is_drawn_with_the_verdicts_of_all() -> None:
@@ -154,7 +156,7 @@ def report(rows: list[Judgment], *judges: str) -> Report:
         task="Summarise.",
         aspects={"quality": "Better?"},
         systems=tuple(TRUTH),
-        **HOW,
+        how=HOW,
     )
     return make_report(rows, terms)
 

@@ -13,6 +13,7 @@ from ketchup_cli.errors import JudgeError, JudgeRefused, OverBudget
 from ketchup_cli.judging.budget import Budget, Prices
 from ketchup_cli.judging.calls import Call, Item, calls, chosen, controls, pairs
 from ketchup_cli.judging.client import Judge, Means
+from ketchup_cli.judging.measures import Resampling
 from ketchup_cli.judging.pacing import Pace
 from ketchup_cli.judging.probe import Abilities, Settings
 from ketchup_cli.judging.report import Report, Terms, make_report
@@ -96,8 +97,7 @@ def report(rows: Sequence[Judgment], abilities: Abilities) -> Report:
         task=FORM.task,
         aspects=FORM.aspects,
         systems=SYSTEMS,
-        resamples=1000,
-        seed=0,
+        how=Resampling(resamples=1000, seed=0),
     )
     return make_report(rows, terms)
 

@@ -4,13 +4,15 @@ import random
 import pytest
 from judged import judged, judgment
 
-from ketchup_cli.judging.tally import Figure, Judgment, control_accuracy, figures, unjudged
+from ketchup_cli.judging.controls import Controls
+from ketchup_cli.judging.measures import Resampling
+from ketchup_cli.judging.tally import Figure, Judgment, controls_of, figures, unjudged
 
 SWAPPED = {"x": "y", "y": "x", "tie": "tie"}
 
 
-def figure(verdicts: list[tuple[str | None, str | None]], **how: int) -> Figure:
-    return figures(judged(verdicts), **{"resamples": 1000, "seed": 0, **how})[0]
+def figure(verdicts: list[tuple[str | None, str | None]], *, seed: int = 0) -> Figure:
+    return figures(judged(verdicts), how=Resampling(resamples=1000, seed=seed))[0]
 
 
 def test_a_win_is_one_only_where_both_orders_say_so() -> None:
@@ -51,7 +53,7 @@ def test_p_is_corrected_over_all_aspects_and_pairs() -> None:
     verdicts = [("x", "x")] * 22 + [("y", "y")] * 10
     rows = [*judged(verdicts), *judged(verdicts, aspect="coherence"), *judged(verdicts, y="c")]
 
-    found = figures(rows, resamples=2000, seed=0)
+    found = figures(rows, how=Resampling(resamples=2000, seed=0))
 
     assert [one.p_holm for one in found] == [pytest.approx(3 * (found[0].p or 0))] * 3
 
@@ -73,7 +75,7 @@ def test_probabilities_count_for_what_they_are_and_the_likeliest_verdict_for_the
     p = {"1": 0.6, "2": 0.3, "tie": 0.1}
     rows = [judgment(0, "xy", "x", p=p), judgment(0, "yx", "y", p=p)]
 
-    found = figures(rows, resamples=1000, seed=0)[0]
+    found = figures(rows, how=Resampling(resamples=1000, seed=0))[0]
 
     assert found.win_rate == pytest.approx((0.65 + 0.35) / 2)
     assert (found.wins, found.ties, found.losses) == (0, 1, 0)
@@ -89,7 +91,7 @@ def test_length_is_taken_out_where_it_decides_everything() -> None:
             judgment(item, order, verdict, characters=(100 + gap, 100)) for order in ("xy", "yx")
         ]
 
-    found = figures(rows, resamples=1000, seed=0)[0]
+    found = figures(rows, how=Resampling(resamples=1000, seed=0))[0]
 
     assert (found.win_rate or 0) > 0.6
     assert found.length_adjusted == pytest.approx(0.5, abs=0.1)
@@ -158,5 +160,7 @@ def test_controls_that_came_to_nothing_count_as_wrong() -> None:
         judgment(3, "xy", None, control="identical", expected="tie"),
     ]
 
-    assert control_accuracy(rows) == (2, 4, {"cut": "1/2", "identical": "1/2"})
+    assert controls_of(rows) == Controls(
+        right=2, asked=4, by_kind={"cut": "1/2", "identical": "1/2"}
+    )
     assert unjudged([*rows, judgment(4, "xy", None)]) == {"off_menu": 1}
