@@ -4,11 +4,10 @@ from collections.abc import Iterator, Mapping
 
 import msgspec
 
-from ketchup_cli.errors import Damaged
-from ketchup_cli.pages import drawing, words
-from ketchup_cli.pages.drawing import Axes, Line, Point
+from ketchup_cli.pages import words
 from ketchup_cli.pages.parts import Block, Figure, Figures, Section, Table, Words
-from ketchup_cli.pages.sources import Source, Sources, read
+from ketchup_cli.pages.sources import Source, Sources, read_document
+from ketchup_cli.pages.valued import Look, Valued, valued
 
 DOCUMENT = "comparison.json"
 SMALLEST_P = 0.0001
@@ -112,36 +111,27 @@ def _blocks(source: Source, place: int) -> Iterator[Block]:
 
 
 def _read(source: Source) -> _Document:
-    assert source.artifact is not None
-    try:
-        return msgspec.json.decode(read(source.artifact, DOCUMENT), type=_Document)
-    except (msgspec.DecodeError, RecursionError) as error:
-        raise Damaged(
-            f"`{source.artifact.path / DOCUMENT}` is no comparison: {error}", hint="ketchup verify"
-        ) from None
+    return read_document(source, DOCUMENT, _Document, what="comparison")
 
 
 def _figure(document: _Document, metric: _Metric, *, key: str) -> Figure:
     own = [pair for pair in document.pairs if pair.metric == metric.metric]
-    lines = [
-        Line(
-            label=f"{pair.other} \u2212 {pair.one}",
+    rows = [
+        Valued(
+            label=f"{pair.other} {words.MINUS} {pair.one}",
             number=number,
-            points=(Point(x=pair.difference, y=0.0, bounds=pair.interval),),
+            value=pair.difference,
+            bounds=pair.interval,
         )
         for number, pair in enumerate(own)
     ]
-    told = "; ".join(
-        f"{line.label} {words.interval(line.points[0].x, line.points[0].bounds, digits=2)}"
-        for line in lines
-    )
     better = {"lower": " (lower is better)"}.get(metric.better, "")
-    return Figure(
+    look = Look(
         title=f"difference in {metric.name}{better}",
-        drawing=drawing.intervals(
-            lines, Axes(x="", mark=0.0), key=key, alt=f"Difference in {metric.name}: {told}"
-        ),
+        about=f"Difference in {metric.name}",
+        mark=0.0,
     )
+    return valued(rows, look, key=key)
 
 
 def _differences(document: _Document, names: Mapping[str, str]) -> Table:

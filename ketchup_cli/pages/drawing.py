@@ -15,7 +15,9 @@ MARKERS = ("o", "s", "^", "D", "v", "P")
 """Marks beside the colours: a model is known without its colour too."""
 PANEL_INCHES = (3.7, 2.35)
 ROW_INCHES = 0.27
-"""Height of a line in a plot of intervals."""
+"""Height of a row in a plot of intervals."""
+TWO_LINES = 1.45
+"""How much higher rows are where a label has two lines."""
 
 STYLE: Mapping[str, Any] = {
     "svg.hashsalt": "ketchup",  # ids of clip paths are random numbers otherwise
@@ -110,8 +112,7 @@ def points(lines: Sequence[Line], axes: Axes, *, key: str, alt: str) -> str:
 
 def intervals(lines: Sequence[Line], axes: Axes, *, key: str, alt: str) -> str:
     """Return one row a line: a mark at its value, a bar as long as its interval."""
-    height = 0.62 + ROW_INCHES * max(2, len(lines))
-    with _figure((PANEL_INCHES[0], height)) as (figure, axis):
+    with _figure((PANEL_INCHES[0], _height([line.label for line in lines]))) as (figure, axis):
         if axes.mark is not None:
             axis.axvline(axes.mark, color=ink("muted"), linewidth=0.9, linestyle=(0, (3, 2)))
         for row, line in enumerate(lines):
@@ -132,8 +133,7 @@ def intervals(lines: Sequence[Line], axes: Axes, *, key: str, alt: str) -> str:
 
 def shares(rows: Sequence[tuple[str, tuple[float, ...]]], *, key: str, alt: str) -> str:
     """Return one bar a row, divided into its parts: won, tied, lost."""
-    height = 0.62 + ROW_INCHES * max(2, len(rows))
-    with _figure((PANEL_INCHES[0], height)) as (figure, axis):
+    with _figure((PANEL_INCHES[0], _height([label for label, _ in rows]))) as (figure, axis):
         for row, (_, parts) in enumerate(rows):
             left = 0.0
             for part, colour in zip(parts, (series(0), ink("rule"), series(1)), strict=True):
@@ -145,6 +145,12 @@ def shares(rows: Sequence[tuple[str, tuple[float, ...]]], *, key: str, alt: str)
         axis.grid(visible=False, axis="y")
         _dress(axis, Axes(x="units"))
         return _svg(figure, key=key, alt=alt)
+
+
+def _height(labels: Sequence[str]) -> float:
+    """Return the height of a plot with so many rows, some with labels of two lines (inches)."""
+    high = TWO_LINES if any("\n" in label for label in labels) else 1.0
+    return 0.62 + ROW_INCHES * high * max(2, len(labels))
 
 
 def told(lines: Sequence[Line]) -> str:

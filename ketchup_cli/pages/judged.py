@@ -2,94 +2,27 @@
 
 from collections.abc import Iterator
 
-import msgspec
-
-from ketchup_cli.errors import Damaged
 from ketchup_cli.pages import drawing, words
-from ketchup_cli.pages.drawing import Axes, Line, Point
+from ketchup_cli.pages.agreed import agreement, people
+from ketchup_cli.pages.judgement import DOCUMENT, Document, Judge, Pair, Place, Ranking
 from ketchup_cli.pages.parts import Block, Figure, Figures, Section, Table, Words
-from ketchup_cli.pages.sources import Source, Sources, read
+from ketchup_cli.pages.rated import rated
+from ketchup_cli.pages.sources import Source, Sources, read_document
+from ketchup_cli.pages.valued import Bar, panels, two_names
 
-DOCUMENT = "judge.json"
-
-
-class _Figure(msgspec.Struct, frozen=True):
-    x: str
-    y: str
-    aspect: str
-    units: int
-    unjudged: int
-    wins: int
-    ties: int
-    losses: int
-    win_rate: float | None = None
-    interval: tuple[float, float] | None = None
-    bounds: tuple[float, float] | None = None
-    p_holm: float | None = None
-    consistency: float | None = None
-    first_slot: float | None = None
-    claim: str = ""
-    judge: str = ""
-
-
-class _Controls(msgspec.Struct, frozen=True):
-    right: int
-    asked: int
-
-
-class _Judge(msgspec.Struct, frozen=True):
-    name: str
-    controls: _Controls
-
-
-class _Rating(msgspec.Struct, frozen=True):
-    system: str
-    aspect: str
-    items: int
-    unjudged: int
-    ratings: dict[str, int]
-    judge: str = ""
-    mean: float | None = None
-    interval: tuple[float, float] | None = None
-    bounds: tuple[float, float] | None = None
-
-
-class _Difference(msgspec.Struct, frozen=True):
-    claim: str = ""
-    judge: str = ""
-
-
-class _Agreement(msgspec.Struct, frozen=True):
-    aspect: str
-    units: int
-    alpha: float | None = None
-    interval: tuple[float, float] | None = None
-
-
-class _Place(msgspec.Struct, frozen=True):
-    system: str
-    place: int
-    places: tuple[int, int]
-    strength: float
-    interval: tuple[float, float]
-
-
-class _Ranking(msgspec.Struct, frozen=True):
-    aspect: str
-    systems: tuple[_Place, ...]
-    wins: dict[str, dict[str, int]]
-    circular: int = 0
-    decided: int = 0
-
-
-class _Document(msgspec.Struct, frozen=True):
-    judges: tuple[_Judge, ...]
-    figures: tuple[_Figure, ...]
-    ratings: tuple[_Rating, ...] = ()
-    differences: tuple[_Difference, ...] = ()
-    agreement: tuple[_Agreement, ...] = ()
-    ranking: tuple[_Ranking, ...] = ()
-    warnings: tuple[str, ...] = ()
+COLUMNS = (
+    ("won, tied, lost", "By the first. A win is one only where both orders say so; all else is tied."),
+    ("unjudged", "Examples of which an answer came to nothing. They are in no rate."),
+    ("win rate", "Mean over examples and both orders, a tie counting half, with its 95 % interval."),
+    ("if all unjudged were lost, won", "The rate at the worst and at the best for the first."),
+    ("p (Holm)", "Of no preference: signs flipped at random, corrected for all tests here."),
+    ("detectable", "The smallest win rate that so many examples show with 80 % power."),
+    ("orders agree", "Share of examples on which both orders say the same."),
+    ("first slot", "Share of decisive answers for what was shown first: 50 % is no lean."),
+    ("at equal length", "The rate a logistic fit gives to two texts of one length: beside the rate, not instead."),
+    ("length", "Characters of the first by those of the second."),
+)  # fmt: skip
+"""What stands in each column of the pairs, a line each."""
 
 
 def verdicts(sources: Sources) -> Section | None:
@@ -114,111 +47,127 @@ def verdicts(sources: Sources) -> Section | None:
 
 
 def _blocks(source: Source, place: int) -> Iterator[Block]:
-    document = _read(source)
-    claims = [_by(one.judge, document) + one.claim for one in document.figures]
-    claims += [_by(one.judge, document) + one.claim for one in document.differences]
-    agreed = [
-        f"Agreement in {one.aspect}, Krippendorff's alpha:"
-        f" {words.interval(one.alpha, one.interval, digits=2)} over {one.units} units."
-        for one in document.agreement
-        if one.alpha is not None
-    ]
+    document = read_document(source, DOCUMENT, Document, what="judgement")
+    claims = [document.by(one.judge) + one.claim for one in document.figures]
+    claims += [document.by(one.judge) + one.claim for one in document.differences]
     yield Words(
         paragraphs=(
-            *(
-                f"Judge {judge.name}: {judge.controls.right} of {judge.controls.asked} controls"
-                " answered rightly."
-                for judge in document.judges
-            ),
+            *(_controls(judge) for judge in document.judges),
             *filter(None, dict.fromkeys(claims)),
-            *agreed,
+            *_together(document),
             *document.warnings,
         )
     )
     if document.ratings:
-        yield _rated(document, source, place)
+        yield from rated(document, source.name, key=f"rating-{place}")
     if document.figures:
-        yield _compared(document, source, place)
+        yield _compared(document, source.name, place)
+        yield Table(
+            header=("column", "what it says"), rows=COLUMNS, numeric=2, folded="the columns"
+        )
     if document.ranking:
         yield _ranked(document, place)
+    yield from agreement(document)
+    yield from people(document)
 
 
-def _compared(document: _Document, source: Source, place: int) -> Figures:
-    rows = [(_label(figure, document), figure) for figure in document.figures]
-    bars = [(label, (f.wins + 0.0, f.ties + 0.0, f.losses + 0.0)) for label, f in rows]
-    told = "; ".join(f"{label}: {f.wins} won, {f.ties} tied, {f.losses} lost" for label, f in rows)
+def _controls(judge: Judge) -> str:
+    controls = judge.controls
+    kinds = ", ".join(f"{kind} {count}" for kind, count in controls.by_kind.items())
+    told = f"{controls.right} of {controls.asked} controls answered rightly"
+    return f"Judge {judge.name}: {told}" + (f" ({kinds})." if kinds else ".")
+
+
+def _together(document: Document) -> Iterator[str]:
+    found = document.clusters
+    if found is not None and found.shared:
+        yield (
+            f"{found.shared:,} examples share a document or a source with another and are drawn"
+            f" together: {found.count:,} independent ones."
+        )
+
+
+def _compared(document: Document, name: str, place: int) -> Figures:
+    rates = [
+        Bar(
+            panel=f"{document.by(one.judge)}{one.aspect}: win rate of the first",
+            label=two_names(one.x, one.y),
+            value=one.win_rate,
+            bounds=one.interval,
+        )
+        for one in document.figures
+    ]
     return Figures(
-        title=source.name,
+        title=name,
         figures=(
-            Figure(
-                title="won, tied, lost by the first",
-                drawing=drawing.shares(bars, key=f"verdict-{place}", alt=f"Verdicts: {told}"),
-            ),
-            *_rates(document, place),
+            *_shares(document, place),
+            *panels(rates, key=f"rate-{place}", digits=3, mark=0.5),
         ),
         caption="The dashed line is one half: neither is preferred.",
-        table=_table(document),
-    )
-
-
-def _rated(document: _Document, source: Source, place: int) -> Figures:
-    """Return the mean ratings with their intervals, and a table of how often each was given."""
-    rows = [
-        (f"{_by(figure.judge, document)}{figure.aspect}: {figure.system}", figure)
-        for figure in document.ratings
-    ]
-    lines = [
-        Line(
-            label=label,
-            number=number,
-            points=(Point(x=figure.mean, y=0.0, bounds=figure.interval),),
-        )
-        for number, (label, figure) in enumerate(rows)
-        if figure.mean is not None
-    ]
-    told = "; ".join(f"{line.label} {line.points[0].x:.2f}" for line in lines)
-    drawn = drawing.intervals(lines, Axes(x=""), key=f"rating-{place}", alt=f"Mean rating: {told}")
-    return Figures(
-        title=source.name,
-        figures=(Figure(title="mean rating, 1 to 5", drawing=drawn),) if lines else (),
-        caption="Intervals are 95 %, over examples.",
         table=Table(
             header=(
-                *("aspect", "system", "examples", "unjudged", "mean"),
-                *("if all unjudged were 1, 5", *document.ratings[0].ratings),
+                *("aspect", "first", "second", "won", "tied", "lost", "unjudged", "win rate"),
+                *("if all unjudged were lost, won", "p (Holm)", "detectable", "orders agree"),
+                *("first slot", "at equal length", "length"),
             ),
-            rows=tuple(_rating_row(figure, document) for figure in document.ratings),
-            numeric=2,
+            rows=tuple(_row(figure, document) for figure in document.figures),
+            numeric=3,
         ),
     )
 
 
-def _rating_row(figure: _Rating, document: _Document) -> tuple[str, ...]:
-    bounds = "" if figure.bounds is None else ", ".join(f"{end:.2f}" for end in figure.bounds)
+def _shares(document: Document, place: int) -> Iterator[Figure]:
+    """Yield the bars of wins, ties and losses of every judge on every aspect."""
+    groups: dict[str, list[Pair]] = {}
+    for figure in document.figures:
+        groups.setdefault(document.by(figure.judge) + figure.aspect, []).append(figure)
+    for number, (title, pairs) in enumerate(groups.items()):
+        bars = [
+            (two_names(one.x, one.y), (float(one.wins), float(one.ties), float(one.losses)))
+            for one in pairs
+        ]
+        told = "; ".join(
+            f"{one.x}, {one.y}: {one.wins} won, {one.ties} tied, {one.losses} lost" for one in pairs
+        )
+        key, alt = f"verdict-{place}-{number}", f"Verdicts, {title}: {told}"
+        yield Figure(
+            title=f"{title}: won, tied, lost by the first",
+            drawing=drawing.shares(bars, key=key, alt=alt),
+        )
+
+
+def _row(figure: Pair, document: Document) -> tuple[str, ...]:
+    counts = (figure.wins, figure.ties, figure.losses, figure.unjudged)
     return (
-        *(
-            _by(figure.judge, document) + figure.aspect,
-            figure.system,
-            str(figure.items),
-            str(figure.unjudged),
+        *(document.by(figure.judge) + figure.aspect, figure.x, figure.y, *map(str, counts)),
+        words.known(figure.win_rate, figure.interval, digits=3),
+        words.ends(figure.bounds, digits=3),
+        *map(
+            words.number,
+            (
+                *(figure.p_holm, figure.detectable, figure.consistency, figure.first_slot),
+                *(figure.length_adjusted, figure.length_ratio),
+            ),
         ),
-        words.NOTHING
-        if figure.mean is None
-        else words.interval(figure.mean, figure.interval, digits=2),
-        bounds,
-        *map(str, figure.ratings.values()),
     )
 
 
-def _ranked(document: _Document, place: int) -> Figures:
+def _ranked(document: Document, place: int) -> Figures:
     """Return the strengths of all systems, and how often each won against each other one."""
     names = tuple(one.system for one in document.ranking[0].systems)
+    strengths = [
+        Bar(
+            panel=f"{ranking.aspect}: strength",
+            label=one.system,
+            value=one.strength,
+            bounds=one.interval,
+        )
+        for ranking in document.ranking
+        for one in ranking.systems
+    ]
     return Figures(
         title="Ranking",
-        figures=tuple(
-            _strengths(ranking, key=f"ranking-{place}-{number}")
-            for number, ranking in enumerate(document.ranking)
-        ),
+        figures=panels(strengths, key=f"ranking-{place}", mark=0.0),
         caption="Strengths after Davidson, in log odds: e to the difference of two is wins by losses."
         " Intervals and the range of places are 95 %, over examples; systems whose ranges meet are"
         " not told apart. Wins are those that both orders say.",
@@ -243,93 +192,11 @@ def _ranked(document: _Document, place: int) -> Figures:
     )
 
 
-def _strengths(ranking: _Ranking, *, key: str) -> Figure:
-    lines = [
-        Line(
-            label=one.system,
-            number=number,
-            points=(Point(x=one.strength, y=0.0, bounds=one.interval),),
-        )
-        for number, one in enumerate(ranking.systems)
-    ]
-    told = "; ".join(
-        f"{line.label} {words.interval(line.points[0].x, line.points[0].bounds, digits=2)}"
-        for line in lines
-    )
-    drawn = drawing.intervals(
-        lines, Axes(x="", mark=0.0), key=key, alt=f"Strengths in {ranking.aspect}: {told}"
-    )
-    return Figure(title=f"strength in {ranking.aspect}", drawing=drawn)
-
-
-def _place_row(ranking: _Ranking, one: _Place, names: tuple[str, ...]) -> tuple[str, ...]:
+def _place_row(ranking: Ranking, one: Place, names: tuple[str, ...]) -> tuple[str, ...]:
     best, worst = one.places
     return (
         *(ranking.aspect, one.system),
         f"{one.place}" if best == worst else f"{one.place} [{best} to {worst}]",
         words.interval(one.strength, one.interval, digits=2),
         *(str(ranking.wins[one.system].get(name, words.NOTHING)) for name in names),
-    )
-
-
-def _label(figure: _Figure, document: _Document) -> str:
-    return f"{_by(figure.judge, document)}{figure.aspect}: {figure.x}, {figure.y}"
-
-
-def _by(judge: str, document: _Document) -> str:
-    """Return the judge's name before what is its alone, where there are several."""
-    return f"{judge}: " if judge and len(document.judges) > 1 else ""
-
-
-def _rates(document: _Document, place: int) -> Iterator[Figure]:
-    lines = [
-        Line(
-            label=_label(figure, document),
-            number=number,
-            points=(Point(x=figure.win_rate, y=0.0, bounds=figure.interval),),
-        )
-        for number, figure in enumerate(document.figures)
-        if figure.win_rate is not None
-    ]
-    if lines:
-        told = "; ".join(
-            f"{line.label} {words.interval(line.points[0].x, line.points[0].bounds, digits=3)}"
-            for line in lines
-        )
-        axes = Axes(x="", mark=0.5)
-        alt = f"Win rate of the first: {told}"
-        drawn = drawing.intervals(lines, axes, key=f"rate-{place}", alt=alt)
-        yield Figure(title="win rate of the first", drawing=drawn)
-
-
-def _read(source: Source) -> _Document:
-    assert source.artifact is not None
-    try:
-        return msgspec.json.decode(read(source.artifact, DOCUMENT), type=_Document)
-    except (msgspec.DecodeError, RecursionError) as error:
-        raise Damaged(
-            f"`{source.artifact.path / DOCUMENT}` is no judgement: {error}", hint="ketchup verify"
-        ) from None
-
-
-def _table(document: _Document) -> Table:
-    return Table(
-        header=(
-            *("aspect", "first", "second", "won", "tied", "lost", "unjudged", "win rate"),
-            *("if all unjudged were lost, won", "p (Holm)", "orders agree", "first slot"),
-        ),
-        rows=tuple(_row(figure, document) for figure in document.figures),
-        numeric=3,
-    )
-
-
-def _row(figure: _Figure, document: _Document) -> tuple[str, ...]:
-    counts = (figure.wins, figure.ties, figure.losses, figure.unjudged)
-    rate = figure.win_rate
-    bounds = "" if figure.bounds is None else ", ".join(f"{end:.3f}" for end in figure.bounds)
-    return (
-        *(_by(figure.judge, document) + figure.aspect, figure.x, figure.y, *map(str, counts)),
-        words.NOTHING if rate is None else words.interval(rate, figure.interval, digits=3),
-        bounds,
-        *map(words.number, (figure.p_holm, figure.consistency, figure.first_slot)),
     )

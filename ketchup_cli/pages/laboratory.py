@@ -5,11 +5,10 @@ from typing import Any, Literal
 
 import msgspec
 
-from ketchup_cli.errors import Damaged
 from ketchup_cli.pages import drawing, words
 from ketchup_cli.pages.drawing import Axes, Line, Point
 from ketchup_cli.pages.parts import Figure, Figures, Section, Table
-from ketchup_cli.pages.sources import Source, Sources, read
+from ketchup_cli.pages.sources import Source, Sources, read_document
 
 DOCUMENT = "lab.json"
 PANELS: Sequence[tuple[str, str, Literal["linear", "log"]]] = (
@@ -62,7 +61,7 @@ def laboratory(sources: Sources) -> Section | None:
 
 
 def _figures(source: Source, place: int) -> Figures:
-    document = _read(source)
+    document = read_document(source, DOCUMENT, _Document, what="laboratory's")
     families = _families(document.estimators)
     ticks = _ticks(document.estimators)
     figures = [
@@ -78,17 +77,6 @@ def _figures(source: Source, place: int) -> Figures:
         table=_table(document.estimators),
         legend=tuple((label, number) for number, label in enumerate(families)),
     )
-
-
-def _read(source: Source) -> _Document:
-    assert source.artifact is not None
-    try:
-        return msgspec.json.decode(read(source.artifact, DOCUMENT), type=_Document)
-    except (msgspec.DecodeError, RecursionError) as error:
-        raise Damaged(
-            f"`{source.artifact.path / DOCUMENT}` is no laboratory's: {error}",
-            hint="ketchup verify",
-        ) from None
 
 
 Families = Mapping[str, Sequence[tuple[float, _Estimator]]]

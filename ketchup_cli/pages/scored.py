@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 
-from ketchup_cli.pages import drawing, words
-from ketchup_cli.pages.drawing import Axes, Line, Point
+from ketchup_cli.pages import words
 from ketchup_cli.pages.parts import Figure, Figures, Section, Table, Words
 from ketchup_cli.pages.sources import Sources
 from ketchup_cli.pages.systems import System, comparable, metrics, systems
+from ketchup_cli.pages.valued import Look, Valued, valued
 
 NOTE = (
     "Bars are 95 % bootstrap intervals over items, for one run of each model. Where two bars"
@@ -81,27 +81,21 @@ def _table(groups: Sequence[Group]) -> Table:
 
 
 def _figure(metric: str, place: int, group: Sequence[System]) -> Figure:
-    lines = [
-        Line(
+    rows = [
+        Valued(
             label=system.label,
             number=system.number,
-            points=(Point(x=figure.value, y=0.0, bounds=figure.interval),),
+            value=figure.value,
+            bounds=figure.interval,
         )
         for system in group
         if (figure := system.figure(metric))
     ]
-    told = "; ".join(
-        f"{line.label} {words.interval(line.points[0].x, line.points[0].bounds)}" for line in lines
-    )
     name = words.metric(metric)
     lower = " (lower is better)" if metric in words.LOWER_IS_BETTER else ""
     split = f", {group[0].split}" if group[0].split else ""
-    return Figure(
-        title=f"{name}{split}{lower}",
-        drawing=drawing.intervals(
-            lines, Axes(x=""), key=f"score-{metric}-{place}", alt=f"{name}: {told}"
-        ),
-    )
+    look = Look(title=f"{name}{split}{lower}", about=name, digits=1)
+    return valued(rows, look, key=f"score-{metric}-{place}")
 
 
 def _warnings(found: Sequence[System]) -> tuple[Words, ...]:

@@ -4,7 +4,9 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, final
+from typing import Any, TypeVar, final
+
+import msgspec
 
 from ketchup_cli.errors import Damaged
 from ketchup_cli.store import find
@@ -13,6 +15,7 @@ from ketchup_cli.store.files import read_capped
 from ketchup_cli.store.find import Artifact, Node
 from ketchup_cli.store.layout import Store
 
+Form = TypeVar("Form", bound=msgspec.Struct)
 LIMIT_BYTES = 2**30
 """Largest file that is read into memory."""
 FOLLOWED: Mapping[str, str] = {"model": "generations", "generations": "scores"}
@@ -194,6 +197,27 @@ def read_json(artifact: Artifact, name: str) -> Any:
         return json.loads(read(artifact, name))
     except ValueError:
         raise _changed(artifact, name) from None
+
+
+def read_document(source: Source, name: str, form: type[Form], *, what: str) -> Form:
+    """Return a JSON document of a source that is in the store, as the page reads it.
+
+    Args:
+        source: whose file it is.
+        name: of the file.
+        form: its fields.
+        what: it is, for the message.
+
+    Raises:
+        Damaged: it is not what the manifest says, or has other fields.
+    """
+    assert source.artifact is not None
+    try:
+        return msgspec.json.decode(read(source.artifact, name), type=form)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise Damaged(
+            f"`{source.artifact.path / name}` is no {what}: {error}", hint="ketchup verify"
+        ) from None
 
 
 def _entries(artifact: Artifact) -> tuple[FileEntry, ...]:

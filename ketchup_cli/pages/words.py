@@ -71,6 +71,21 @@ def interval(value: float, bounds: tuple[float, float] | None, *, digits: int = 
     return f"{told}{TOGETHER}[{bounds[0]:.{digits}f},{TOGETHER}{bounds[1]:.{digits}f}]"
 
 
+def known(value: float | None, bounds: tuple[float, float] | None, *, digits: int) -> str:
+    """Return a value with its interval, or a dash where there is none."""
+    return NOTHING if value is None else interval(value, bounds, digits=digits)
+
+
+def ends(bounds: tuple[float, float] | None, *, digits: int) -> str:
+    """Return `0.60, 0.75`, or nothing."""
+    return "" if bounds is None else ", ".join(f"{end:.{digits}f}" for end in bounds)
+
+
+def share(value: float | None) -> str:
+    """Return a share as `82 %`, or a dash where there is none."""
+    return NOTHING if value is None else f"{100 * value:.0f}{TOGETHER}%"
+
+
 def listed(items: list[str]) -> str:
     """Return `a`, `a and b`, or `a, b and c`."""
     return " and ".join(filter(None, [", ".join(items[:-1]), *items[-1:]]))
