@@ -17,6 +17,9 @@ MOMENTS = {"adamw": 2, "adafactor": 0}
 LOGIT_COPIES = 3
 """Tensors of the size of the student's logits at once: they, their gradient, what makes it."""
 
+LIBRARY_BYTES = 600 * 2**20
+"""What a process on the CPU holds beside tensors: measured, `docs/doctor.md`."""
+
 CHECKPOINTS = 3
 """Files of the weights at once: two checkpoints, and the one that is being written."""
 
@@ -31,6 +34,8 @@ def memory_plan(bench: Bench) -> dict[str, int]:
         "optimiser": weights * MOMENTS[spec.optimizer.name],
         "logits": FLOAT_BYTES * LOGIT_COPIES * _tokens(bench) * bench.student.vocabulary,
     }
+    if bench.student.device.type == "cpu":
+        plan["libraries"] = LIBRARY_BYTES
     if "teacher" in bench.case.inputs:
         plan["teacher"] = FLOAT_BYTES * bench.teacher.model.num_parameters()
     return {name: size for name, size in plan.items() if size}
