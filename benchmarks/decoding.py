@@ -1,17 +1,22 @@
 """How fast a student that fills in decodes beside one of equal size that writes token by token.
 
     python benchmarks/decoding.py
+    python benchmarks/decoding.py --models WRITER FILLER --corpus examples/en-nl/data/test.jsonl.gz
 
 One sentence at a time, as `ketchup generate` decodes it: greedy for the student that writes from left to
 right, mask-predict for the one that fills in. Both have the same layers and random weights; completions
-are of `--tokens` tokens in both, the end token included. The greedy student is also timed with one bare
-call of transformers' `generate`, and the ratio is to the faster of the two. Turns alternate, so that
-other work on the machine meets all of them.
+are of `--tokens` tokens in both, the end token included. With `--models`, two folders of trained students,
+both answer sentences of `--corpus` in as many tokens as they like, up to `--tokens`. The greedy student
+is also timed with one bare call of transformers' `generate`, and the ratio is to the faster of the two.
+Turns alternate, so that other work on the machine meets all of them.
 """
 
 import argparse
+import gzip
+import json
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import torch
 from readings import described
@@ -19,8 +24,10 @@ from subject import make_examples, make_policy
 
 from ketchup_cli.models.encode import Limits, Row, encode_prompts
 from ketchup_cli.models.generation.hf import generate
+from ketchup_cli.models.load import load_policy
 from ketchup_cli.models.policy import Policy
 from ketchup_cli.models.shrink import to_cmlm
+from ketchup_cli.records import Example
 from ketchup_cli.specs import DecodingSpec
 
 TARGET = 3.0
@@ -31,15 +38,13 @@ def main() -> None:
     """Print sentences a second of both students, and the ratio."""
     given = parser().parse_args()
     torch.set_num_threads(given.threads)
-    writer = make_policy(vocabulary=given.vocabulary, layers=3, decoder_layers=1)
-    filler = filling(writer)
-    examples = make_examples(given.sentences, vocabulary=given.vocabulary)
-    rows = encode_prompts(writer, examples, Limits(prompt=512)).rows
+    writer, filler, rows = students(given)
     greedy = DecodingSpec(max_new_tokens=given.tokens)
     writers = (lambda row: one(writer, row, greedy), lambda row: bare(writer, row, given.tokens))
     print(f"{writer.model.num_parameters():,} and {filler.model.num_parameters():,} parameters")
     print(
-        f"{given.sentences} sentences of {given.tokens} tokens at batch 1, {given.threads} threads"
+        f"{len(rows)} sentences of {'at most ' if given.models else ''}{given.tokens} tokens at batch"
+        f" 1, {given.threads} threads"
     )
     print(f"median [smallest to largest] of {given.repeats}, sentences a CPU second")
     for iterations in given.iterations:
@@ -54,6 +59,24 @@ def main() -> None:
             _compare(
                 (*writers, fill), rows, repeats=given.repeats, what=f"{iterations} x {lengths}"
             )
+
+
+def students(given: argparse.Namespace) -> tuple[Policy, Policy, tuple[Row, ...]]:
+    """Return who writes from left to right, who fills in, and the prompts of both."""
+    if given.models:
+        writer, filler = (load_policy(folder, device="cpu") for folder in given.models)
+        with gzip.open(given.corpus, "rt", encoding="utf-8") as lines:
+            prompts = [json.loads(line)[given.field] for line in lines][: given.sentences]
+        examples = [
+            Example(id=str(number), prompt=prompt, references=())
+            for number, prompt in enumerate(prompts)
+        ]
+    else:
+        layers = {"layers": 3, "decoder_layers": given.decoder_layers}
+        writer = make_policy(vocabulary=given.vocabulary, **layers)
+        filler = filling(writer)
+        examples = make_examples(given.sentences, vocabulary=given.vocabulary)
+    return writer, filler, encode_prompts(writer, examples, Limits(prompt=512)).rows
 
 
 def make_fill(filler: Policy, decoding: DecodingSpec) -> Callable[[Row], None]:
@@ -78,6 +101,10 @@ def parser() -> argparse.ArgumentParser:
     found = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else None)
     found.add_argument("--sentences", type=int, default=40)
     found.add_argument("--tokens", type=int, default=20, help="of a completion, its end included")
+    found.add_argument("--models", type=Path, nargs=2, metavar=("WRITER", "FILLER"))
+    found.add_argument("--corpus", type=Path, help="JSON Lines, gzip, for --models")
+    found.add_argument("--field", default="src", help="of a prompt in --corpus")
+    found.add_argument("--decoder-layers", type=int, default=1, help="without --models")
     found.add_argument("--vocabulary", type=int, default=8000)
     found.add_argument("--iterations", type=int, nargs="+", default=[4, 10], help="passes")
     found.add_argument("--lengths", type=int, nargs="+", default=[1, 3], help="tried at once")

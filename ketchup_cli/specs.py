@@ -30,6 +30,7 @@ from ketchup_cli.spec_parts import (
     TrainingSpec,
     ValidationSpec,
 )
+from ketchup_cli.spec_rare_words import RareWordsSpec
 from ketchup_cli.spec_reverse import ReversalProbeSpec, ReverseSpec
 from ketchup_cli.spec_rewards import RehearsalSpec, RewardSpec, RolloutsSpec
 
@@ -51,6 +52,7 @@ __all__ = [
     "NewModelSpec",
     "OneJudgeSpec",
     "OptimizerSpec",
+    "RareWordsSpec",
     "RehearsalSpec",
     "ReplaySpec",
     "ReversalProbeSpec",

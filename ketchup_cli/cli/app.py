@@ -68,6 +68,7 @@ STAGE_COMMANDS: Commands = tuple(
         ("generate", stages.generate),
         ("rollout", stages.rollout),
         ("score", stages.score),
+        ("rare-words", stages.rare_words),
         ("judge", judging.judge),
         ("compare", comparisons.compare),
     )

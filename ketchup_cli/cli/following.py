@@ -53,6 +53,9 @@ AFTER: Mapping[str, Next] = {
     "judge": Next(commands=("ketchup show {name}",)),
     "compare": Next(commands=("ketchup show {name}",)),
     "score": Next(commands=("ketchup show {name}",)),
+    "rare-words": Next(
+        commands=("ketchup distill --objective nll",), carried=("pseudo-targets", "corpus")
+    ),
     "calibration": Next(commands=("ketchup show {name}",)),
 }
 """What usually follows each stage."""

@@ -65,6 +65,10 @@ PseudoTargetsOption = Annotated[
     str | None,
     typer.Option("--pseudo-targets", metavar="NAME", help="Learn from this teacher text."),
 ]
+MeasuredTextOption = Annotated[
+    str | None,
+    typer.Option("--pseudo-targets", metavar="NAME", help="Teacher text to measure."),
+]
 GenerationsOption = Annotated[
     str | None,
     typer.Option("--generations", metavar="NAME", help="Text to score: artifact or folder."),

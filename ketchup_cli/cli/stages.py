@@ -27,6 +27,7 @@ EXAMPLES: Mapping[str, str] = {
     "generate": "ketchup generate --model kl-student --split test",
     "rollout": "ketchup rollout --model kl-student --set reward.shaped=bleu",
     "score": "ketchup score --generations kl-student-test",
+    "rare-words": "ketchup rare-words --pseudo-targets en-nl-seqkd",
 }
 """A line for each stage that runs as printed in examples/en-nl, once its pipeline has; that of
 `merge-teacher` once `ketchup distill --objective okd --name okd-student` has run as well."""
@@ -309,6 +310,20 @@ def score(
     _refuse_roles(of_text if calibration else of_model, calibration=calibration)
     stage, own = ("calibration", of_model) if calibration else ("score", of_text)
     run_stage(stage, shared, {**own, "corpus": corpus})
+
+
+@stage_command
+def rare_words(
+    shared: Common,
+    pseudo_targets: o.MeasuredTextOption = None,
+    corpus: o.CorpusOption = None,
+) -> None:
+    """Show what pseudo-targets keep of rare words.
+
+    Beside the references of the same examples: the share of rare words, which of them are left, and
+    in how many ways a rare word is put. Text of both directions is told one by one and together.
+    """
+    run_stage("rare-words", shared, {"pseudo-targets": pseudo_targets, "corpus": corpus})
 
 
 def _refuse_roles(roles: Mapping[str, str | None], *, calibration: bool) -> None:

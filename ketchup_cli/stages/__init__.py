@@ -308,6 +308,13 @@ STAGES: Mapping[str, Stage] = {
             ),
         ),
         Stage(
+            name="rare-words",
+            module="ketchup_cli.stages.rare_words",
+            kind="scores",
+            spec=specs.RareWordsSpec,
+            roles=(Role(name="pseudo-targets", kind="pseudo-targets"), _CORPUS),
+        ),
+        Stage(
             name="compare",
             module="ketchup_cli.stages.compare",
             kind="comparison",
