@@ -8,19 +8,22 @@ right, mask-predict for the one that fills in. Both have the same layers and ran
 are of `--tokens` tokens in both, the end token included. With `--models`, two folders of trained students,
 both answer sentences of `--corpus` in as many tokens as they like, up to `--tokens`. The greedy student
 is also timed with one bare call of transformers' `generate`, and the ratio is to the faster of the two.
-Turns alternate, so that other work on the machine meets all of them.
+Turns alternate, so that other work on the machine meets all of them. `products` are the linear layers
+of one way alone, run again on inputs of the same sizes: what no loop around them could save.
 """
 
 import argparse
 import gzip
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from readings import described
 from subject import make_examples, make_policy
+from torch import Tensor, nn
 
 from ketchup_cli.models.encode import Limits, Row, encode_prompts
 from ketchup_cli.models.generation.hf import generate
@@ -56,9 +59,14 @@ def main() -> None:
                 max_new_tokens=given.tokens,
             )
             fill = make_fill(filler, decoding)
-            _compare(
-                (*writers, fill), rows, repeats=given.repeats, what=f"{iterations} x {lengths}"
-            )
+            ways = {
+                "greedy": writers[0],
+                "bare generate": writers[1],
+                f"mask-predict {iterations} x {lengths}": fill,
+                "products of generate": products(writer, writers[1], rows),
+                "products of mask-predict": products(filler, fill, rows),
+            }
+            _compare(ways, rows, repeats=given.repeats)
 
 
 def students(given: argparse.Namespace) -> tuple[Policy, Policy, tuple[Row, ...]]:
@@ -84,15 +92,38 @@ def make_fill(filler: Policy, decoding: DecodingSpec) -> Callable[[Row], None]:
     return lambda row: one(filler, row, decoding)
 
 
+def products(
+    policy: Policy, way: Callable[[Row], None], rows: Sequence[Row]
+) -> Callable[[Row], None]:
+    """Return what runs for a row the linear layers that `way` runs, and nothing else."""
+    inputs: dict[str, list[tuple[Tensor, Tensor]]] = {}
+    for row in rows:
+        calls = inputs[row.id] = []
+
+        def note(layer: nn.Module, given: tuple[Tensor, ...], calls: list[Any] = calls) -> None:
+            calls.append((layer.weight, torch.zeros(given[0].shape)))
+
+        layers = [layer for layer in policy.model.modules() if isinstance(layer, nn.Linear)]
+        hooks = [layer.register_forward_pre_hook(note) for layer in layers]
+        way(row)
+        for hook in hooks:
+            hook.remove()
+
+    @torch.no_grad()
+    def run(row: Row) -> None:
+        for weight, x in inputs[row.id]:
+            nn.functional.linear(x, weight)
+
+    return run
+
+
 def _compare(
-    ways: Sequence[Callable[[Row], None]], rows: Sequence[Row], *, repeats: int, what: str
+    ways: Mapping[str, Callable[[Row], None]], rows: Sequence[Row], *, repeats: int
 ) -> None:
-    times = [[rate(way, rows) for way in ways] for _ in range(repeats + 1)][1:]
-    ratios = [filled / max(ours, bare_) for ours, bare_, filled in times]
-    for name, column in zip(
-        ("greedy", "bare generate", f"mask-predict {what}"), zip(*times, strict=True), strict=True
-    ):
+    times = [[rate(way, rows) for way in ways.values()] for _ in range(repeats + 1)][1:]
+    for name, column in zip(ways, zip(*times, strict=True), strict=True):
         print(f"{name:<24} {described(column, digits=1)}")
+    ratios = [filled / max(ours, bare_) for ours, bare_, filled, _, _ in times]
     print(f"{'ratio':<24} {described(ratios)}   asked: at least {TARGET:.1f}")
 
 
