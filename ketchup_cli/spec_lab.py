@@ -3,7 +3,7 @@
 Changing a default changes ids and is a changelog entry.
 """
 
-from typing import Annotated, Any, Literal, final
+from typing import Annotated, Any, ClassVar, Literal, final
 
 from msgspec import Meta
 
@@ -14,6 +14,8 @@ from ketchup_cli.spec_parts import Count, Device, Natural, NonNegative, Positive
 @final
 class LabSpec(Spec, frozen=True, kw_only=True):
     """Compare estimators of the policy gradient on one set of rollouts."""
+
+    later: ClassVar[frozenset[str]] = frozenset({"calculator"})
 
     seed: int = 0
     """Decides the samples."""
@@ -35,6 +37,8 @@ class LabSpec(Spec, frozen=True, kw_only=True):
     """Keep the most likely tokens up to this mass."""
     max_new_tokens: Count = 64
     """Tokens after which a completion is cut and counted as unfinished."""
+    calculator: bool = False
+    """Whether `<<95*7=` is completed by `665>>`, with tokens the student does not choose."""
     unfinished: Literal["terminal", "drop"] = "terminal"
     """What becomes of a cut completion: its last token taken as the end, or left out."""
     k: tuple[Count | Literal["all"], ...] = (1, 2, 4, 8, "all")

@@ -101,6 +101,8 @@ class OptimizerSpec(Spec, frozen=True, kw_only=True):
 class ValidationSpec(Spec, frozen=True, kw_only=True):
     """How training is watched on the dev split."""
 
+    later: ClassVar[frozenset[str]] = frozenset({"calculator"})
+
     split: str = "dev"
     """Split the model is judged on; never trained on."""
     every: Natural = 200
@@ -116,6 +118,8 @@ class ValidationSpec(Spec, frozen=True, kw_only=True):
     """Validations without improvement before the run ends early; 0 never does."""
     max_new_tokens: Count = 128
     """Longest text decoded (greedily) for validation."""
+    calculator: bool = False
+    """Whether the decoded text has its sums completed, as `decoding.calculator` does."""
     probe: Natural = 64
     """Examples on which the divergence from a live teacher is measured; 0 measures none."""
     guard: Natural = 3
@@ -125,6 +129,8 @@ class ValidationSpec(Spec, frozen=True, kw_only=True):
 
 class RolloutSpec(Spec, frozen=True, kw_only=True):
     """How the student's own completions are drawn while it learns from them."""
+
+    later: ClassVar[frozenset[str]] = frozenset({"calculator"})
 
     prompts: Count = 48
     """Prompts per update and process."""
@@ -144,6 +150,9 @@ class RolloutSpec(Spec, frozen=True, kw_only=True):
     """Updates taken on the same completions."""
     teacher_share: Share = 0.0
     """Share of the teacher in the mixture every token is drawn from; 0 asks the student alone."""
+    calculator: bool = False
+    """Whether `<<95*7=` is completed by `665>>`, with tokens the student does not choose: no loss is
+    taken on them."""
 
 
 class ReplaySpec(Spec, frozen=True, kw_only=True):

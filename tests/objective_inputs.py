@@ -1,11 +1,14 @@
 """Inputs of an objective, made from two sets of logits as the training loop would make them."""
 
+import functools
+import typing
 from dataclasses import fields, replace
 
 import torch
 from torch import Tensor
 
 from ketchup_cli import functional as F
+from ketchup_cli import objectives
 from ketchup_cli.objectives import Objective
 from ketchup_cli.signals import (
     Batch,
@@ -186,3 +189,38 @@ def tensors_of(value, prefix=""):
         elif isinstance(item, TopEntries | Batch | StudentSignal | TeacherSignal):
             found |= tensors_of(item, f"{prefix}{field.name}.")
     return found
+
+
+@functools.cache
+def variants():
+    """Return every objective as it comes, under each preset, and with each choice of a field."""
+    found, seen = {}, set()
+    for name in objectives.names():
+        kind = objectives.load(name)
+        hints = typing.get_type_hints(kind)
+        tables = {name: {}}
+        for preset, table in kind.presets.items():
+            tables[f"{name}-{preset}"] = table.get("objective", {})
+        for field in fields(kind):
+            hint = hints[field.name]
+            words = typing.get_args(hint) if typing.get_origin(hint) is typing.Literal else ()
+            choices = (0.5,) if hint is float else words
+            for choice in choices:
+                tables[f"{name}-{field.name}={choice}"] = {field.name: choice}
+        for title, table in tables.items():
+            (term, *_) = objectives.build({"name": name, **table})
+            if term not in seen:
+                seen.add(term)
+                found[title] = {"name": name, **table}
+    return found
+
+
+def built(table) -> Objective:
+    """Return the objective of a table."""
+    return objectives.build(table)[0].objective
+
+
+def inputs_of(objective: Objective, *, dtype: torch.dtype = torch.float64, **logits) -> Inputs:
+    """Return inputs with all that an objective asks for."""
+    inputs = make_inputs(needs=objective.needs, dtype=dtype, **logits)
+    return replace(inputs, parts=parts_of(objective, dtype=dtype))

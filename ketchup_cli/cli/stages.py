@@ -183,6 +183,7 @@ def distill(
     objective: o.ObjectiveOption = None,
     k: o.KOption = None,
     preset: o.PresetOption = None,
+    calculator: o.CalculatorOption = False,
     track: o.TrackOption = None,
 ) -> None:
     """Train a student with any objective or mix.
@@ -203,7 +204,8 @@ def distill(
     if decisions is not None or objective == "circuits":
         from ketchup_cli.cli.circuits import distill_decisions
 
-        others = {**roles, "k": k, "preset": preset, "track": track}
+        asked = calculator or None
+        others = {**roles, "k": k, "preset": preset, "track": track, "calculator": asked}
         return distill_decisions(decisions, shared, objective=objective, others=others)
     if k is not None and objective is not None:
         check_k(objective)
@@ -212,6 +214,7 @@ def distill(
         *typed("--objective" if objective else "--k", _of_term("name", named)),
         *typed("--k", _of_term("k", k)),
         *typed(TEXT_FLAG, _of_term("prefixes", pseudo_targets and "teacher")),
+        *calculator_flag("rollout", "validation", asked=calculator),
     )
     trackers = tuple(track or ())
     return run_stage("distill", shared, roles, flags=flags, preset=preset, trackers=trackers)

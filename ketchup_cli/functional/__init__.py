@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from ketchup_cli.functional.divergences import engine, js, kl, reverse_kl, tvd
     from ketchup_cli.functional.estimators import Estimator, sampled_kl, tangent_exp
     from ketchup_cli.functional.filling import drawn_places, hidden_counts, least_certain
+    from ketchup_cli.functional.forced import SomeRows, own_mask, own_steps
     from ketchup_cli.functional.groups import (
         KdMask,
         Mixer,
@@ -162,6 +163,7 @@ __all__ = [
     "Mixer",
     "PairDistances",
     "Rehearsed",
+    "SomeRows",
     "Spread",
     "Statistics",
     "Tail",
@@ -240,6 +242,8 @@ __all__ = [
     "modulated",
     "mutual",
     "of_next_step",
+    "own_mask",
+    "own_steps",
     "pair_distances",
     "per_text",
     "point_groups",
@@ -290,6 +294,7 @@ _MODULES = (
     "estimators",
     "groups",
     "filling",
+    "forced",
     "layers",
     "logprobs",
     "masking",

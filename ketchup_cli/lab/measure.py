@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, final
 import torch
 from torch import Tensor
 
+from ketchup_cli import functional as F
 from ketchup_cli.lab.estimators import Estimator, merged_needs
 from ketchup_cli.lab.gradients import gradients
 from ketchup_cli.lab.moments import Moments
@@ -95,7 +96,7 @@ class Bench:
         teacher = None
         if needs.any_teacher:
             teacher = self.teacher.signal(batch, needs, student)
-        return Inputs(batch=batch, student=student, teacher=teacher)
+        return F.own_steps(Inputs(batch=batch, student=student, teacher=teacher))
 
 
 def clock_of(device: torch.device) -> tuple[Callable[[], float], str]:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, final
 
+from ketchup_cli import functional as F
 from ketchup_cli.errors import DataError
 from ketchup_cli.models.encode import Limits, Row, encode_prompts
 from ketchup_cli.models.generation.choosing import Sampling
@@ -37,8 +38,9 @@ class Rollouts:
 
     @property
     def counts(self) -> tuple[float, float]:
-        """Mean tokens and mean completions of a batch."""
-        tokens = sum(float(batch.mask_BT.sum()) for batch in self.batches)
+        """Mean own tokens and mean completions of a batch."""
+        masks = (F.own_mask(batch.mask_BT, batch.forced_BT) for batch in self.batches)
+        tokens = sum(float(mask_BT.sum()) for mask_BT in masks)
         sequences = sum(len(batch.ids) for batch in self.batches)
         return tokens / len(self.batches), sequences / len(self.batches)
 
@@ -102,6 +104,7 @@ def _sampling(spec: LabSpec, first: int) -> Sampling:
         top_p=spec.top_p,
         max_new_tokens=spec.max_new_tokens,
         first=first,
+        calculator=spec.calculator,
     )
 
 

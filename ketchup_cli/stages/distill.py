@@ -49,6 +49,7 @@ def plan(spec: DistillSpec, inputs: Mapping[str, Input]) -> tuple[tuple[str, str
     size = f"batches of {spec.tokens_per_batch:,} tokens"
     if any(term.new_text for term in terms):
         size = f"{spec.rollout.prompts} prompts x {spec.rollout.samples} samples"
+        size += ", with a calculator" if spec.rollout.calculator else ""
     warning = text_warning(terms, inputs)
     return (
         ("objective", " + ".join(_describe(term) for term in terms)),

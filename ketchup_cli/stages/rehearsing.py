@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, final
 
+import msgspec
+
 from ketchup_cli import corpora
 from ketchup_cli.errors import DataError, MismatchError, SpecError
 from ketchup_cli.objectives import Term
@@ -86,6 +88,12 @@ class Stored:
         """Log-probabilities of the tokens, by position."""
         return {place: row.logps for place, row in enumerate(self.parted.rehearsed)}
 
+    @property
+    def put(self) -> dict[int, Sequence[int]]:
+        """Places of the tokens a calculator put, by position; nothing where there was none."""
+        rows = enumerate(self.parted.rehearsed)
+        return {place: row.put for place, row in rows if row.forced is not msgspec.UNSET}
+
     def source(self, rows: Sequence[Row], spec: DistillSpec, student: Policy) -> RehearsalSource:
         """Return batches of the rehearsed rows."""
         from ketchup_cli.train.rehearsal import RehearsalSource
@@ -93,6 +101,7 @@ class Stored:
         return RehearsalSource(
             rows,
             self.logps,
+            put=self.put,
             tokens_per_batch=spec.tokens_per_batch,
             pad_id=student.pad_id,
             seed=spec.seed,
@@ -117,6 +126,8 @@ def read_stored(
         return None
     given = inputs[ROLE]
     _check_report(given, student)
+    if any(term.prefixes == "student" for term in terms):
+        _check_calculator(given, calculator=spec.rollout.calculator)
     rows = corpora.read_rollouts(given.path / ROLLOUTS)
     parted = partition(rows, threshold=spec.rehearsal.threshold, held=spec.rehearsal.held)
     reporter.note(
@@ -155,6 +166,19 @@ def _check_report(given: Input, student: Policy) -> None:
         )
 
 
+def _check_calculator(given: Input, *, calculator: bool) -> None:
+    """Refuse rollouts drawn with a calculator where the student explores without one, or turned round."""
+    report: dict[str, Any] = json.loads((given.path / "report.json").read_bytes())
+    if bool(report["sampling"].get("calculator")) == calculator:
+        return
+    drawn, explores = ("without", "with") if calculator else ("with", "without")
+    raise MismatchError(
+        f"rollouts `{given.label}` were drawn {drawn} a calculator, and the student explores"
+        f" {explores} one: what is known to one is not to the other",
+        hint=f"--set rollout.calculator={str(not calculator).lower()}",
+    )
+
+
 def check_stored(
     stored: Stored, rows: Sequence[Row], student: Policy, *, started_from: Input
 ) -> float | None:
@@ -186,10 +210,12 @@ def _largest_difference(stored: Stored, rows: Sequence[Row], student: Policy) ->
     found: list[float] = []
 
     def visit(batch: Any, places_N: Any) -> float:
-        held = to_device(with_logps(batch, stored.logps), student.device)
+        held = with_logps(batch, stored.logps, put=stored.put)
+        held = to_device(held, student.device)
         assert held.behaviour_logp_BT is not None
         own_BT = F.log_probs_of(student.logits(held), held.tokens_BT)
-        off_N = (own_BT - held.behaviour_logp_BT).abs().flatten()[places_N]
+        off_BT = (own_BT - held.behaviour_logp_BT).abs()
+        off_N = F.zero_padding(off_BT, F.own_mask(held.mask_BT, held.forced_BT)).flatten()[places_N]
         found.append(float(off_N.max()))
         return 0.0
 

@@ -104,6 +104,7 @@ class DevSet:
         decoding = DecodingSpec(
             method="mask-predict" if self.policy.fills_in else "greedy",
             max_new_tokens=self.spec.validation.max_new_tokens,
+            calculator=self.spec.validation.calculator,
         )
         answers = generate(
             self.policy, self.prompts, decoding, seed=0, tokens_per_batch=DECODED_TOKENS

@@ -10,7 +10,7 @@ import itertools
 import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import final
 
 import torch
@@ -38,7 +38,7 @@ from ketchup_cli.train.extras import average_gradients
 from ketchup_cli.train.optim import clip_gradients, learning_rate, set_learning_rate
 from ketchup_cli.train.processes import of_first, summed
 from ketchup_cli.train.run import Outcome, Run, State, keep_best, put_best, save, start
-from ketchup_cli.train.tally import VARIANCE, Tally
+from ketchup_cli.train.tally import VARIANCE, Tally, describe
 
 GAIN = "return"
 """The metric an objective reports its mean return under."""
@@ -154,7 +154,7 @@ def _learn(run: Run, state: State, collected: Collected) -> dict[str, float]:
         counts[f"{prefixes}_sequences"] = sequences
         for index, batch in enumerate(batches):
             _backward(run, collected, (prefixes, index), (tokens, sequences), tally)
-            _describe(batch, tally)
+            describe(batch, tally)
     average_gradients(run.accelerator, run.extras)
     norm = clip_gradients(run.policy.module.parameters(), run.spec.optimizer.max_norm)
     for extra in run.extras:
@@ -170,8 +170,8 @@ def _learn(run: Run, state: State, collected: Collected) -> dict[str, float]:
 
 
 def _global_counts(run: Run, batches: Sequence[Batch]) -> tuple[float, float]:
-    """Return tokens and sequences of these batches over all processes."""
-    tokens = sum(float(batch.mask_BT.sum()) for batch in batches)
+    """Return own tokens and sequences of these batches over all processes."""
+    tokens = sum(float(F.own_mask(batch.mask_BT, batch.forced_BT).sum()) for batch in batches)
     sequences = sum(float((batch.mask_BT.sum(dim=1) > 0).sum()) for batch in batches)
     tokens, sequences = summed(run.accelerator, (tokens, sequences))
     return max(1.0, tokens), max(1.0, sequences)
@@ -191,16 +191,17 @@ def _backward(
     student = student_signal(run.policy, batch, hidden=merged_needs(terms).hidden)
     teacher = _teacher_signal(run, collected, place, batch=batch, student=student)
     total = torch.zeros((), device=run.policy.device)
+    inputs = F.own_steps(
+        Inputs(batch=batch, student=student, teacher=teacher, update=collected.update)
+    )
+    mask_BT = inputs.batch.mask_BT
     for term in terms:
         parts = dict(run.parts.get((term.name, prefixes), {}))
-        inputs = Inputs(
-            batch=batch, student=student, teacher=teacher, parts=parts, update=collected.update
-        )
-        loss = term.objective(inputs)
+        loss = term.objective(replace(inputs, parts=parts))
         count = counts[1] if isinstance(loss, SequenceLoss) else counts[0]
-        part = F.reduce(loss, batch.mask_BT, count=count)
+        part = F.reduce(loss, mask_BT, count=count)
         total = total + term.weight * part
-        _note(tally, loss, batch.mask_BT, label=_label(run, term))
+        _note(tally, loss, mask_BT, label=_label(run, term))
         tally.add_part(f"loss_{term.name}{_label(run, term)}", part)
     if not torch.isfinite(total):
         raise NonFiniteError(
@@ -274,20 +275,6 @@ def merged_needs(terms: Sequence[Term]) -> Needs:
     for term in terms[1:]:
         needs = needs | term.needs
     return needs
-
-
-def _describe(batch: Batch, tally: Tally) -> None:
-    """Add lengths, rewards, and for sampled completions the share that ended by themselves."""
-    sizes_B = batch.mask_BT.sum(dim=1)
-    count = torch.tensor(float(len(batch.ids)))
-    tally.add_mean(f"{batch.source}_length", sizes_B.mean(), weight=count)
-    for name, value_B in (("reward", batch.reward_B), ("correct", batch.correct_B)):
-        if value_B is not None:
-            tally.add_mean(f"{batch.source}_{name}", value_B.mean(), weight=count)
-    if batch.finished is not None:
-        tally.add_mean("finished", torch.tensor(batch.finished), weight=torch.ones(()))
-    if batch.unrewarded is not None:
-        tally.add_mean("unrewarded", torch.tensor(batch.unrewarded), weight=torch.ones(()))
 
 
 def _log(run: Run, state: State, figures: Mapping[str, float], *, seconds: float) -> float:

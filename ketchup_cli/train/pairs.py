@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ketchup_cli.models.encode import Row, collate
+from ketchup_cli.models.generation.calculator import Calculator
 from ketchup_cli.models.policy import Policy
 from ketchup_cli.signals import Batch, to_device
 from ketchup_cli.specs import RolloutSpec
@@ -33,6 +34,7 @@ class PairSource:
         self._texts = by_example(texts)
         self._rollout = rollout
         self._pad_id = policy.pad_id
+        self._calculator = Calculator(policy) if rollout.calculator else None
         rows = [replace(own[0], completion=()) for own in self._texts.values()]
         prompts = PromptSource(rows, prompts=rollout.prompts, seed=seed)
         self._samples = RolloutSource(policy, prompts, rollout=rollout, seed=seed)
@@ -72,7 +74,16 @@ class PairSource:
             group_B=halves % count,
             chosen_B=(halves < count).long(),
             finished=own.finished,
+            forced_BT=self._forced(theirs, own, width),
         )
+
+    def _forced(self, theirs: Batch, own: Batch, width: int) -> Tensor | None:
+        """Return what a calculator put in either half: what a sample is not asked for, a text is not."""
+        if self._calculator is None or own.forced_BT is None:
+            return None
+        put = [self._calculator.put(row) for row in theirs.tokens_BT.tolist()]
+        put_BT = torch.tensor(put, device=own.tokens_BT.device).bool() & theirs.mask_BT.bool()
+        return _stacked(put_BT, own.forced_BT, width=width, fill=0)
 
 
 def by_example(texts: Sequence[Row]) -> dict[str, list[Row]]:

@@ -24,6 +24,7 @@ class RehearsalSource:
         rows: Sequence[Row],
         logps: Mapping[int, Sequence[float]],
         *,
+        put: Mapping[int, Sequence[int]] | None = None,
         tokens_per_batch: int,
         pad_id: int,
         seed: int,
@@ -33,11 +34,13 @@ class RehearsalSource:
         Args:
             rows: with completions.
             logps: log-probabilities of a row's tokens (nats), by its position.
+            put: places of the tokens a calculator put in a row, by its position.
             tokens_per_batch: padded tokens.
             pad_id: fills what is shorter than its batch.
             seed: decides the order.
         """
         self._logps = logps
+        self._put = put or {}
         self._rows = RowSource(
             rows, tokens_per_batch=tokens_per_batch, pad_id=pad_id, seed=seed, source=SOURCE
         )
@@ -45,13 +48,18 @@ class RehearsalSource:
     def batches(self, first: int, stride: int) -> Iterator[Batch]:
         """Return batches `first`, `first + stride`, ... endlessly."""
         for batch in self._rows.batches(first, stride):
-            yield with_logps(batch, self._logps)
+            yield with_logps(batch, self._logps, put=self._put)
 
 
-def with_logps(batch: Batch, logps: Mapping[int, Sequence[float]]) -> Batch:
-    """Return the batch with the stored log-probabilities of its tokens, 0 on padding."""
+def with_logps(
+    batch: Batch, logps: Mapping[int, Sequence[float]], *, put: Mapping[int, Sequence[int]]
+) -> Batch:
+    """Return the batch with what is stored of its tokens: log-probabilities, and which were put."""
     stored_BT = torch.zeros(batch.tokens_BT.shape)
+    forced_BT = torch.zeros(batch.tokens_BT.shape, dtype=torch.bool) if put else None
     sizes = batch.mask_BT.sum(dim=1).int().tolist()
     for index, (position, size) in enumerate(zip(batch.rows, sizes, strict=True)):
         stored_BT[index, :size] = torch.tensor(logps[position][:size])
-    return replace(batch, behaviour_logp_BT=stored_BT)
+        if forced_BT is not None:
+            forced_BT[index, [place for place in put.get(position, ()) if place < size]] = True
+    return replace(batch, behaviour_logp_BT=stored_BT, forced_BT=forced_BT)

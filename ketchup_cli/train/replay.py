@@ -42,6 +42,8 @@ class Kept:
 
     row: Row
     logp_T: Tensor
+    forced_T: Tensor | None
+    """True on tokens a calculator put; None without one."""
 
 
 @final
@@ -127,7 +129,7 @@ class Replay:
         }
 
     def tensors(self) -> dict[str, Tensor]:
-        """Return prompts, completions and log-probabilities, flat, with their sizes."""
+        """Return prompts, completions and what is known of their tokens, flat, with their sizes."""
         prompts = [torch.tensor(kept.row.prompt) for kept in self._kept]
         completions = [torch.tensor(kept.row.completion) for kept in self._kept]
         return {
@@ -136,30 +138,37 @@ class Replay:
             "completions": _flat(completions),
             "completion_sizes": torch.tensor([len(item) for item in completions]),
             "logp": torch.cat([torch.zeros(0), *(kept.logp_T for kept in self._kept)]),
+            **self._forced(),
         }
+
+    def _forced(self) -> dict[str, Tensor]:
+        found = [kept.forced_T for kept in self._kept if kept.forced_T is not None]
+        return {"forced": torch.cat(found)} if found else {}
 
     def restore(self, facts: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
         """Put back what `facts` and `tensors` gave."""
         self.share, self._loss = facts["share"], facts["loss"]
         self._taken = dict(facts["taken"])
         sizes: Numbers = tensors["completion_sizes"].tolist()
+        forced = tensors.get("forced")
         parts = zip(
             facts["ids"],
             facts["positions"],
             torch.split(tensors["prompts"], tensors["prompt_sizes"].tolist()),
             torch.split(tensors["completions"], sizes),
             torch.split(tensors["logp"], sizes),
+            torch.split(forced, sizes) if forced is not None else [None] * len(sizes),
             strict=True,
         )
         self._kept.clear()
-        for name, position, prompt, completion, logp_T in parts if sizes else ():
+        for name, position, prompt, completion, logp_T, forced_T in parts if sizes else ():
             row = Row(
                 id=name,
                 prompt=tuple(prompt.tolist()),
                 completion=tuple(completion.tolist()),
                 position=position,
             )
-            self._kept.append(Kept(row, logp_T))
+            self._kept.append(Kept(row, logp_T, forced_T))
 
     def _random(self, *parts: object) -> random.Random:
         return random.Random(derived_seed("replay", self._seed, *parts))
@@ -176,6 +185,7 @@ class Replay:
         sizes = batch.mask_BT.sum(dim=1).int().tolist()
         assert batch.behaviour_logp_BT is not None
         logp_BT = batch.behaviour_logp_BT.detach().float().cpu()
+        put_BT = None if batch.forced_BT is None else batch.forced_BT.cpu()
         for index, name in enumerate(batch.ids):
             row = Row(
                 id=name,
@@ -183,16 +193,22 @@ class Replay:
                 completion=tuple(tokens[index][: sizes[index]]),
                 position=batch.rows[index],
             )
-            # a copy: a view would keep the log-probabilities of the whole batch
-            self._kept.append(Kept(row, logp_BT[index, : sizes[index]].clone()))
+            # copies: a view would keep the numbers of the whole batch
+            put_T = None if put_BT is None else put_BT[index, : sizes[index]].clone()
+            self._kept.append(Kept(row, logp_BT[index, : sizes[index]].clone(), put_T))
 
     def _drawn(self, dice: random.Random, count: int) -> Batch:
         """Return some of what is kept, none twice, as a batch of the student."""
         chosen = [self._kept[index] for index in dice.sample(range(len(self._kept)), count)]
         batch = collate([kept.row for kept in chosen], pad_id=self._pad_id, source=STUDENT)
         logp_BT = torch.zeros(batch.tokens_BT.shape)
+        forced_BT = None
+        if all(kept.forced_T is not None for kept in chosen):
+            forced_BT = torch.zeros(batch.tokens_BT.shape, dtype=torch.bool)
         for index, kept in enumerate(chosen):
             logp_BT[index, : len(kept.logp_T)] = kept.logp_T
+            if forced_BT is not None and kept.forced_T is not None:
+                forced_BT[index, : len(kept.forced_T)] = kept.forced_T
         groups = {name: number for number, name in enumerate(dict.fromkeys(batch.ids))}
         return Batch(
             ids=batch.ids,
@@ -202,6 +218,7 @@ class Replay:
             mask_BT=batch.mask_BT,
             source=STUDENT,
             behaviour_logp_BT=logp_BT,
+            forced_BT=forced_BT,
             group_B=torch.tensor([groups[name] for name in batch.ids]),
             rows=batch.rows,
         )

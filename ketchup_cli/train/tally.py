@@ -10,6 +10,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
+from ketchup_cli.signals import Batch
 from ketchup_cli.train.processes import summed
 
 Kind = Literal["sum", "mean"]
@@ -62,6 +63,23 @@ class Tally:
         totals = summed(accelerator, table)
         found = [totals[start : start + len(names)] for start in range(0, len(table), len(names))]
         return _figures(names, *found, parts={name for name, kind in self._names if kind == "sum"})
+
+
+def describe(batch: Batch, tally: Tally) -> None:
+    """Add lengths, rewards, and for sampled completions the share that ended by themselves."""
+    sizes_B = batch.mask_BT.sum(dim=1)
+    count = torch.tensor(float(len(batch.ids)))
+    tally.add_mean(f"{batch.source}_length", sizes_B.mean(), weight=count)
+    if batch.forced_BT is not None:
+        share = batch.forced_BT.sum() / batch.mask_BT.sum().clamp(min=1)
+        tally.add_mean(f"{batch.source}_forced", share, weight=batch.mask_BT.sum())
+    for name, value_B in (("reward", batch.reward_B), ("correct", batch.correct_B)):
+        if value_B is not None:
+            tally.add_mean(f"{batch.source}_{name}", value_B.mean(), weight=count)
+    if batch.finished is not None:
+        tally.add_mean("finished", torch.tensor(batch.finished), weight=torch.ones(()))
+    if batch.unrewarded is not None:
+        tally.add_mean("unrewarded", torch.tensor(batch.unrewarded), weight=torch.ones(()))
 
 
 def _figures(

@@ -1,59 +1,25 @@
 """What the loss of every objective must do, whatever it is: held against all of them."""
 
-import typing
-from dataclasses import fields, replace
-
 import pytest
 import torch
 from objective_inputs import (
-    make_inputs,
-    parts_of,
+    built,
+    inputs_of,
     random_logits,
     rebuilt,
     reordered,
     student_signal,
     tensors_of,
+    variants,
 )
 
 from ketchup_cli import functional as F
-from ketchup_cli import objectives
 from ketchup_cli.signals import DETAIL_ORDER, BatchLoss, Inputs, SequenceLoss, TokenLoss
 
 EXTREMES = (-1e4, 1e4)
 
 
-def variants():
-    """Return every objective as it comes, under each preset, and with each choice of a field."""
-    seen = set()
-    for name in objectives.names():
-        kind = objectives.load(name)
-        hints = typing.get_type_hints(kind)
-        tables = {name: {}}
-        for preset, table in kind.presets.items():
-            tables[f"{name}-{preset}"] = table.get("objective", {})
-        for field in fields(kind):
-            hint = hints[field.name]
-            words = typing.get_args(hint) if typing.get_origin(hint) is typing.Literal else ()
-            choices = (0.5,) if hint is float else words
-            for choice in choices:
-                tables[f"{name}-{field.name}={choice}"] = {field.name: choice}
-        for title, table in tables.items():
-            (term, *_) = objectives.build({"name": name, **table})
-            if term not in seen:
-                seen.add(term)
-                yield pytest.param({"name": name, **table}, id=title)
-
-
-every_objective = pytest.mark.parametrize("table", list(variants()))
-
-
-def built(table):
-    return objectives.build(table)[0].objective
-
-
-def inputs_of(objective, *, dtype=torch.float64, **logits):
-    inputs = make_inputs(needs=objective.needs, dtype=dtype, **logits)
-    return replace(inputs, parts=parts_of(objective, dtype=dtype))
+every_objective = pytest.mark.parametrize("table", variants().values(), ids=variants())
 
 
 def numbers_of(loss, mask_BT=None):

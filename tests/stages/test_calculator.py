@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import calculating
+import distilling
 import msgspec
 import pytest
 import tiny
@@ -11,9 +12,20 @@ from golden import NO_PROJECT
 
 from ketchup_cli import corpora
 from ketchup_cli.cli.settings import calculator_flag, resolve_settings
-from ketchup_cli.errors import SpecError
+from ketchup_cli.errors import MismatchError, SpecError
+from ketchup_cli.models.load import save_policy
 from ketchup_cli.spec import identity
-from ketchup_cli.specs import DecodingSpec, FiltersSpec, GenerateSpec, RolloutsSpec, SeqkdSpec
+from ketchup_cli.specs import (
+    DecodingSpec,
+    FiltersSpec,
+    GenerateSpec,
+    RehearsalSpec,
+    RewardSpec,
+    RolloutSpec,
+    RolloutsSpec,
+    SeqkdSpec,
+    ValidationSpec,
+)
 from ketchup_cli.stages import STAGES, generate, rollout
 from ketchup_cli.store.find import Artifact
 from ketchup_cli.store.layout import Store
@@ -98,3 +110,75 @@ def test_the_flag_is_the_setting(name: str) -> None:
 
     assert settings.spec.decoding.calculator
     assert settings.origins["decoding.calculator"] == "--calculator"
+
+
+REWARD = RewardSpec(correct="regex", pattern="<<", cut="judged")
+ROLLOUT = RolloutSpec(
+    prompts=4,
+    samples=2,
+    max_new_tokens=calculating.LENGTH,
+    unfinished="terminal",
+    calculator=True,
+)
+
+
+@pytest.fixture(scope="module")
+def given(folder: Path) -> dict:
+    teacher = tiny.make_policy("gpt2", seed=1, examples=calculating.make_examples())
+    (folder / "teacher").mkdir()
+    save_policy(teacher, folder / "teacher", dtype="float32")
+    spec = RolloutsSpec(decoding=SAMPLED, reward=REWARD)
+    rollouts = made(folder, "rollout", spec, runs="rewarded").path
+    return tiny.inputs(
+        corpus=folder / "corpus",
+        student=folder / "model",
+        teacher=folder / "teacher",
+        rollouts=rollouts,
+    )
+
+
+def distilled(folder: Path, given: dict, table: dict, *, roles: tuple[str, ...], **changes):
+    settings = {
+        "rollout": ROLLOUT,
+        "updates": 1,
+        "reward": REWARD,
+        "rehearsal": RehearsalSpec(threshold=0.0, held=0),
+        "validation": ValidationSpec(
+            metric="exact", every=0, probe=0, max_new_tokens=12, calculator=True
+        ),
+    }
+    spec = distilling.make_spec(table, **(settings | changes))
+    used = {role: given[role] for role in ("corpus", "student", *roles)}
+    return distilling.log_of(distilling.run(folder, spec, used))
+
+
+def test_distill_takes_no_loss_on_forced_tokens_and_tells_their_share(given, tmp_path):
+    (line,) = distilled(tmp_path, given, {"name": "ketchup", "k": 2}, roles=("teacher",))
+
+    assert 0 < line["student_forced"] < 1
+
+
+def test_stored_tokens_that_were_put_are_not_rehearsed(given, tmp_path):
+    table = {"name": "dph_rl", "prefixes": "rehearsal"}
+    (line,) = distilled(tmp_path, given, table, roles=("rollouts",))
+
+    assert 0 < line["rehearsal_forced"] < 1
+    # the student wrote them: where it chose, nothing is forgotten
+    assert line["divergence"] == pytest.approx(0, abs=1e-5)
+
+
+def test_exploring_without_what_samples_were_drawn_with_is_refused(given, tmp_path):
+    alone = msgspec.structs.replace(ROLLOUT, calculator=False)
+
+    with pytest.raises(MismatchError, match="drawn with a calculator, and the student") as caught:
+        distilled(tmp_path, given, {"name": "dph_rl"}, roles=("rollouts",), rollout=alone)
+
+    assert caught.value.hint == "--set rollout.calculator=true"
+
+
+def test_the_flag_of_distill_sets_samples_and_validation():
+    layers = calculator_flag("rollout", "validation", asked=True)
+    spec = resolve_settings(STAGES["distill"], NO_PROJECT, layers).spec
+
+    assert spec.rollout.calculator
+    assert spec.validation.calculator

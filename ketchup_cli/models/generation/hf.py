@@ -245,7 +245,7 @@ def check_method(policy: Policy, decoding: DecodingSpec) -> None:
         raise SpecError(
             "a calculator completes what is written from left to right; mask-predict writes all"
             " tokens at once",
-            hint="--set decoding.calculator=false",
+            hint="leave the calculator out",
         )
     if filling and not policy.fills_in:
         raise SpecError(
