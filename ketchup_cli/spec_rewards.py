@@ -3,7 +3,7 @@
 Changing a default changes ids and is a changelog entry.
 """
 
-from typing import Literal, final
+from typing import ClassVar, Literal, final
 
 from ketchup_cli.spec import Spec
 from ketchup_cli.spec_parts import Count, DecodingSpec, Device, Natural, Positive, Share, TooLong
@@ -48,10 +48,14 @@ class RehearsalSpec(Spec, frozen=True, kw_only=True):
 class RolloutsSpec(Spec, frozen=True, kw_only=True):
     """Draw a model's completions with their log-probabilities, and reward them."""
 
+    later: ClassVar[frozenset[str]] = frozenset({"reversed_rows"})
+
     split: str = "train"
     """Split whose prompts are answered."""
     examples: Natural = 0
     """First examples of the split that are used; 0 uses all."""
+    reversed_rows: bool = False
+    """Whether rows told from last to first are answered too; else they are left out and counted."""
     decoding: DecodingSpec = DecodingSpec(method="sample", texts=8)
     reward: RewardSpec = RewardSpec()
     seed: int = 0

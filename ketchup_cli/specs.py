@@ -159,7 +159,7 @@ class TrainSpec(TrainingSpec, frozen=True, kw_only=True):
 class SeqkdSpec(Spec, frozen=True, kw_only=True):
     """Let the teacher write pseudo-targets."""
 
-    later: ClassVar[frozenset[str]] = frozenset({"direction"})
+    later: ClassVar[frozenset[str]] = frozenset({"direction", "reversed_rows"})
 
     direction: Literal["forward", "reverse", "bidirectional"] = "forward"
     """Completions of prompts, a backward teacher's prompts for references, or both."""
@@ -167,6 +167,8 @@ class SeqkdSpec(Spec, frozen=True, kw_only=True):
     """Split whose prompts the teacher answers."""
     examples: Natural = 0
     """First examples of the split that are used; 0 uses all."""
+    reversed_rows: bool = False
+    """Whether rows told from last to first are answered too; else they are left out and counted."""
     decoding: DecodingSpec = DecodingSpec(method="beam")
     filters: FiltersSpec = FiltersSpec()
     seed: int = 0

@@ -77,7 +77,7 @@ def reverse(
     """Make a corpus whose texts run from last to first as well.
 
     For causal models: word by word, with entities left whole, in random segments, or token by
-    token. `distill` asks no teacher about such rows unless `reversed_rows=distill`.
+    token. No teacher is asked about such rows unless a setting says so.
     """
     files = (("entities", entities),) if entities is not None else ()
     run_stage("reverse", shared, {"corpus": corpus}, files=files)

@@ -45,7 +45,7 @@ class Answers:
     """Texts for the prompts of a split, in corpus order, read from the parts when asked for."""
 
     examples: Sequence[Example]
-    """The whole split."""
+    """What was asked for of the split."""
     encoded: Encoded
     """The prompts that were answered, and how many were cut or left out."""
     parts: tuple[Path, ...]
@@ -57,6 +57,8 @@ class Answers:
     """Speed of this run, or None if an earlier one had answered everything."""
     backward: bool = False
     """Whether the texts are prompts, and what they answer references."""
+    turned: int = 0
+    """Rows told from last to first that were left out."""
 
     @cached_property
     def prompts(self) -> Mapping[str, str]:
@@ -71,8 +73,8 @@ class Answers:
 
 def describe(spec: Asking, inputs: Mapping[str, Input]) -> tuple[tuple[str, str], ...]:
     """Return the plan's lines: how text is drawn, for how many prompts, in how many parts."""
-    count = len(corpora.read_split(inputs["corpus"].path, spec.split)[: spec.examples or None])
-    decoding = spec.decoding
+    examples, turned = asked(spec, inputs)
+    count, decoding = len(examples), spec.decoding
     most = count * decoding.texts * decoding.max_new_tokens
     return (
         ("decoding", method(spec)),
@@ -81,13 +83,31 @@ def describe(spec: Asking, inputs: Mapping[str, Input]) -> tuple[tuple[str, str]
             f"{count:,} prompts of split {spec.split} x {decoding.texts} -> at most {most:,} tokens"
             f" in {-(-count // spec.examples_per_shard)} parts",
         ),
+        *([("left out", told_turned(turned))] if turned else []),
     )
+
+
+def asked(spec: Asking, inputs: Mapping[str, Input]) -> tuple[list[Example], int]:
+    """Return the examples a stage answers, and how many told from last to first it leaves out.
+
+    Such rows are work for a loss of their own: what a model that writes forward answers to them is
+    noise. `generate` alone answers whatever a split holds.
+    """
+    examples = list(corpora.read_split(inputs["corpus"].path, spec.split))[: spec.examples or None]
+    if isinstance(spec, GenerateSpec) or spec.reversed_rows:
+        return examples, 0
+    forward = [example for example in examples if not example.reversed]
+    return forward, len(examples) - len(forward)
+
+
+def told_turned(count: int) -> str:
+    """Return in a few words how many rows are left out for the way they are told."""
+    return f"{count:,} rows told from last to first"
 
 
 def amount(spec: Asking, inputs: Mapping[str, Input]) -> int:
     """Return how many texts will be written: what `texts_per_s` is about."""
-    examples = corpora.read_split(inputs["corpus"].path, spec.split)[: spec.examples or None]
-    return len(examples) * spec.decoding.texts
+    return len(asked(spec, inputs)[0]) * spec.decoding.texts
 
 
 def method(spec: Asking) -> str:
@@ -134,7 +154,14 @@ def answer(
         NonFiniteError: the model's logits are not finite.
     """
     quiet()
-    examples = corpora.read_split(inputs["corpus"].path, spec.split)[: spec.examples or None]
+    examples, turned = asked(spec, inputs)
+    if turned:
+        reporter.note("left out", told_turned(turned))
+    if turned and not examples:
+        raise DataError(
+            f"all {turned:,} rows of split `{spec.split}` are told from last to first",
+            hint="--set reversed_rows=true, or the corpus before it was turned around",
+        )
     if role == BACKWARD:
         examples = [swapped(example) for example in examples]
     policy = load_policy(inputs[role].path, device=spec.device, precision=spec.precision)
@@ -160,6 +187,7 @@ def answer(
         tokenizer=policy.fingerprint,
         texts_per_s=round(answered * spec.decoding.texts / seconds, 2) if answered else None,
         backward=role == BACKWARD,
+        turned=turned,
     )
 
 
@@ -242,6 +270,7 @@ def overview(spec: Asking, answers: Answers, counts: Mapping[str, int]) -> dict[
         "examples": len(answers.examples),
         "truncated_prompts": answers.encoded.truncated,
         "skipped_prompts": answers.encoded.skipped,
+        **({"skipped_reversed": answers.turned} if answers.turned else {}),
         **{name: counts.get(name, 0) for name in ("texts", "tokens", "unfinished", "empty")},
         **({"expressions": _expressions(counts)} if spec.decoding.calculator else {}),
     }
