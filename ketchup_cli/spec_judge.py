@@ -42,6 +42,7 @@ class JudgeSpec(Spec, frozen=True, kw_only=True):
         "max_wait_s", "attempts", "budget", "price_prompt", "price_cached", "price_completion",
         "api_key_file", "api_key_files", "responses", "cache_only", "refresh",
     })  # fmt: skip
+    later: ClassVar[frozenset[str]] = frozenset({"aspect_mode"})
 
     mode: Literal["pairwise", "rating"] = "pairwise"
     """pairwise asks which of two texts is better, rating how good one is, from 1 to 5."""
@@ -56,7 +57,10 @@ class JudgeSpec(Spec, frozen=True, kw_only=True):
         "informativeness",
         "coherence",
     )
-    """What is judged, one question each."""
+    """What is judged."""
+    aspect_mode: Literal["separate", "joint"] = "separate"
+    """separate asks about each aspect by itself; joint about all in one call, which is cheaper, but
+    one impression then colours every answer."""
     task: str = "summary"
     """Whose definitions of the aspects are read: summary, translation or reasoning."""
     own_task: OwnTaskSpec = OwnTaskSpec()

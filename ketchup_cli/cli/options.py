@@ -189,6 +189,12 @@ AspectsOption = Annotated[
     str | None,
     typer.Option("--aspects", metavar="A,B,C", help="What is judged, one question each."),
 ]
+AspectModeOption = Annotated[
+    str | None,
+    typer.Option(
+        "--aspect-mode", metavar="NAME", help="separate, or joint: all aspects in one question."
+    ),
+]
 AspectsFileOption = Annotated[
     Path | None,
     typer.Option("--aspects-file", metavar="FILE", help="A task of your own: line, [aspects]."),

@@ -52,13 +52,15 @@ UNKNOWN_USAGE = Usage(prompt=0, completion=0, estimated=True)
 class Answer(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What one call came to.
 
-    Invariant: `verdict` is set exactly where `outcome` is ok, and `p` where the probabilities of one
-    token were asked for as well.
+    Invariant: `verdict`, or `verdicts` where several aspects were asked about, is set exactly where
+    `outcome` is ok, and `p` where the probabilities of one token were asked for as well.
     """
 
     outcome: Outcome
     verdict: str | None = None
     """A choice of the menu; of two candidates, in terms of the slots that were shown."""
+    verdicts: dict[str, str] | None = None
+    """A choice for each of several aspects."""
     p: dict[str, float] | None = None
     """Probability of every choice, where it was read from one token."""
     coverage: float | None = None
@@ -179,28 +181,47 @@ def _as_json(text: str, found: Answer, menu: Menu) -> Answer:
     except msgspec.DecodeError as error:
         return _with(found, outcome="invalid_json", detail=_short(str(error)))
     reason = spoken.get("reason")
-    if set(spoken) != {"reason", menu.key} or not isinstance(reason, str):
-        return _with(found, outcome="invalid_json", detail=f"not a reason and a {menu.key}")
-    said = spoken[menu.key]
-    kind = int if menu.as_number else str
-    # a bool is an int to Python, and no rating
-    if type(said) is not kind or str(said) not in menu.choices:
-        told = f"the {menu.key} is `{_short(str(said))}`"
-        return _with(found, outcome="off_menu", detail=told)
-    return _with(found, outcome="ok", verdict=str(said), reason=reason[:REASON_CHARACTERS])
+    key = menu.several if menu.aspects else menu.key
+    if set(spoken) != {"reason", key} or not isinstance(reason, str):
+        return _with(found, outcome="invalid_json", detail=f"not a reason and {_a(key)}")
+    said = spoken[key] if menu.aspects else {menu.key: spoken[key]}
+    if not isinstance(said, dict) or set(said) != set(menu.aspects or (menu.key,)):
+        told = f"the {key} are not of {', '.join(menu.aspects)}"
+        return _with(found, outcome="invalid_json", detail=told)
+    for name, choice in said.items():
+        # a bool is an int to Python, and no rating
+        if type(choice) is not (int if menu.as_number else str) or str(choice) not in menu.choices:
+            told = f"the {name} is `{_short(str(choice))}`"
+            return _with(found, outcome="off_menu", detail=told)
+    return _chosen(found, {name: str(choice) for name, choice in said.items()}, reason, menu)
+
+
+def _a(key: str) -> str:
+    return key if key.endswith("s") else f"a {key}"
+
+
+def _chosen(found: Answer, said: dict[str, str], reason: str, menu: Menu) -> Answer:
+    """Return the answer with its choice, or with that of every aspect in the order of the menu."""
+    reason = reason[:REASON_CHARACTERS]
+    if not menu.aspects:
+        return _with(found, outcome="ok", verdict=said[menu.key], reason=reason)
+    verdicts = {name: said[name] for name in menu.aspects}
+    return _with(found, outcome="ok", verdicts=verdicts, reason=reason)
 
 
 def _as_text(text: str, found: Answer, menu: Menu) -> Answer:
-    """Return the choice of the last line, which must be one and nothing else."""
+    """Return the choice of the last line, or of the last ones, which must be one and nothing else."""
     lines = [line.strip() for line in _THOUGHT.sub("", text, count=1).splitlines() if line.strip()]
-    form = rf"{menu.key}:\s*({'|'.join(menu.choices)})"
-    matched = re.fullmatch(form, lines[-1], re.I) if lines else None
-    if matched is None:
-        return _with(
-            found, outcome="off_menu", detail=f"last line `{_short(lines[-1] if lines else '')}`"
-        )
-    reason = " ".join(lines[:-1])[:REASON_CHARACTERS]
-    return _with(found, outcome="ok", verdict=matched[1].lower(), reason=reason)
+    names = menu.aspects or (menu.key,)
+    form = rf"({'|'.join(map(re.escape, names))}):\s*({'|'.join(menu.choices)})"
+    last = lines[-len(names) :]
+    matches = [re.fullmatch(form, line, re.I) for line in last]
+    said = {match[1].casefold(): match[2].lower() for match in matches if match}
+    if len(said) != len(names) or len(last) != len(names):
+        wrong = next((line for line, match in zip(last, matches, strict=True) if not match), "")
+        return _with(found, outcome="off_menu", detail=f"last line `{_short(wrong)}`")
+    choices = {name: said[name.casefold()] for name in names}
+    return _chosen(found, choices, " ".join(lines[: -len(names)]), menu)
 
 
 def _usage(raw: msgspec.Raw) -> Usage | None:

@@ -37,13 +37,12 @@ class Item:
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
-    """One question about two texts, in one order.
+    """One question about two texts, in one order, on one aspect or several.
 
     Invariant: `expected` is set exactly for a control; then `x` is the better text, or equal.
     """
 
     item: str
-    aspect: str
     x: str
     y: str
     order: Literal["xy", "yx"]
@@ -55,7 +54,7 @@ class Call:
     @property
     def marks(self) -> tuple[str | int, ...]:
         """What tells it from every other call."""
-        return (self.item, self.x, self.y, self.aspect, self.order, self.repeat)
+        return (self.item, self.x, self.y, *self.question.aspects, self.order, self.repeat)
 
 
 @final
@@ -69,6 +68,15 @@ class Form:
     """Where a candidate is cut, the same for both."""
     with_reference: bool = False
     repeats: int = 1
+    joint: bool = False
+    """Whether one call asks about all aspects."""
+
+    @property
+    def asked(self) -> tuple[Mapping[str, str], ...]:
+        """What each call about a text or two is about: definitions by name."""
+        if self.joint:
+            return (self.aspects,)
+        return tuple({name: definition} for name, definition in self.aspects.items())
 
 
 def pairs(systems: Sequence[str], *, against: str = "") -> tuple[tuple[str, str], ...]:
@@ -87,11 +95,11 @@ def calls(
     need not read again.
     """
     return tuple(
-        _call(item, (x, y), order=order, aspect=aspect, repeat=repeat, form=form)
+        _call(item, (x, y), order=order, aspects=aspects, repeat=repeat, form=form)
         for item in items
         for x, y in pairs(systems, against=against)
         for order in ("xy", "yx")
-        for aspect in form.aspects
+        for aspects in form.asked
         for repeat in range(form.repeats)
     )
 
@@ -112,9 +120,10 @@ def controls(
 
     A text against itself is a tie; against another item's text, its own first third, its own words
     in another order, or another item's text that asks to be chosen, it is better. Items whose text
-    is too short to be spoilt are passed over; fewer controls than asked for may be left.
+    is too short to be spoilt are passed over; fewer controls than asked for may be left. They are
+    asked as others are; what counts is the first aspect.
     """
-    aspect = next(iter(form.aspects))
+    aspects = form.asked[0]
     ranked = in_control_order(items, seed=seed)
     found: list[Call] = []
     for number in range(count):
@@ -131,12 +140,11 @@ def controls(
         found.append(
             Call(
                 item=item.id,
-                aspect=aspect,
                 x=system,
                 y=kind,
                 order=order,
                 repeat=0,
-                question=_question(item, good, bad, order=order, aspect=aspect, form=form),
+                question=_question(item, good, bad, order=order, aspects=aspects, form=form),
                 control=kind,
                 expected=expected,
             )
@@ -183,32 +191,36 @@ def _call(
     pair: tuple[str, str],
     *,
     order: Literal["xy", "yx"],
-    aspect: str,
+    aspects: Mapping[str, str],
     repeat: int,
     form: Form,
 ) -> Call:
     x, y = pair
     return Call(
         item=item.id,
-        aspect=aspect,
         x=x,
         y=y,
         order=order,
         repeat=repeat,
         question=_question(
-            item, item.texts[x], item.texts[y], order=order, aspect=aspect, form=form
+            item, item.texts[x], item.texts[y], order=order, aspects=aspects, form=form
         ),
     )
 
 
 def _question(
-    item: Item, x: str, y: str, *, order: Literal["xy", "yx"], aspect: str, form: Form
+    item: Item,
+    x: str,
+    y: str,
+    *,
+    order: Literal["xy", "yx"],
+    aspects: Mapping[str, str],
+    form: Form,
 ) -> Question:
     first, second = cap((x, y) if order == "xy" else (y, x), characters=form.characters)
     return Question(
         task=form.task,
-        aspect=aspect,
-        definition=form.aspects[aspect],
+        aspects=aspects,
         source=item.source,
         first=first,
         second=second,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, final
 
 Protocol = Literal["json_schema", "json_object", "text", "logprob"]
@@ -25,6 +25,17 @@ class Menu:
     """Whether the choice is a number in an object."""
     ask_token: str
     """How one token is asked for."""
+    aspects: tuple[str, ...] = ()
+    """What is chosen for in one answer; none where it is one thing, which needs no name there."""
+
+    @property
+    def several(self) -> str:
+        """Field of the object that holds the choices of several aspects."""
+        return f"{self.key}s"
+
+    def joint(self, aspects: tuple[str, ...]) -> Menu:
+        """Return the same choices for each of several aspects, in one answer."""
+        return replace(self, aspects=aspects)
 
     @property
     def schema(self) -> dict[str, Any]:
@@ -32,17 +43,17 @@ class Menu:
         choice: dict[str, Any] = {"type": "string", "enum": list(self.choices)}
         if self.as_number:
             choice = {"type": "integer", "enum": [int(word) for word in self.choices]}
-        return {
-            "type": "object",
-            "properties": {"reason": {"type": "string"}, self.key: choice},
-            "required": ["reason", self.key],
-            "additionalProperties": False,
-        }
+        if self.aspects:
+            each = _object(dict.fromkeys(self.aspects, choice))
+            return _object({"reason": {"type": "string"}, self.several: each})
+        return _object({"reason": {"type": "string"}, self.key: choice})
 
     def asked(self, protocol: Protocol) -> str:
         """Return the sentences that ask for an answer of this form."""
         if protocol == "logprob":
             return self.ask_token
+        if self.aspects:
+            return self._asked_of_several(protocol)
         shown = [word if self.as_number else f'"{word}"' for word in self.choices]
         if protocol != "text":
             # no example object: a weak judge copies it, choice and all
@@ -55,6 +66,34 @@ class Menu:
             "Give your reason in at most 60 words. Then write, as the last line, exactly one of"
             f" {_either(lines)}"
         )
+
+    def _asked_of_several(self, protocol: Protocol) -> str:
+        shown = [word if self.as_number else f'"{word}"' for word in self.choices]
+        if protocol != "text":
+            names = _both([f'"{name}"' for name in self.aspects])
+            return (
+                'Answer with one JSON object and nothing else. Its first field, "reason", says why'
+                f' in at most 60 words; its second, "{self.several}", is an object with the fields'
+                f" {names}, each of them {_either(shown)}."
+            )
+        return (
+            "Give your reason in at most 60 words. Then write, as the last"
+            f" {len(self.aspects)} lines, one line for each criterion: its name, a colon, and"
+            f" {_either(list(self.choices))}. The names are {_both(list(self.aspects))}."
+        )
+
+
+def _object(properties: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "type": "object",
+        "properties": properties,
+        "required": list(properties),
+        "additionalProperties": False,
+    }
+
+
+def _both(words: list[str]) -> str:
+    return f"{', '.join(words[:-1])} and {words[-1]}"
 
 
 def _either(words: list[str]) -> str:

@@ -21,22 +21,19 @@ from ketchup_cli.judging.prompts import Question, messages
 
 SPOKEN: tuple[Protocol, ...] = ("json_schema", "json_object", "text")
 """Forms in which a judge says a reason and a choice, the strictest first."""
-TRIED: Mapping[Menu, tuple[Protocol, ...]] = {VERDICTS: SPOKEN, RATINGS: ("logprob", *SPOKEN)}
-"""Forms that `auto` tries: a mean rating is finer than the likeliest one."""
 
+_CONNECTED = "Reads as one connected text."
 _PLAIN = (
     Question(
         task="Write a short summary of the source text.",
-        aspect="coherence",
-        definition="Reads as one connected text.",
+        aspects={"coherence": _CONNECTED},
         source="The bridge was closed for a week. It opens again on Monday.",
         first="The bridge opens again on Monday after a week.",
         second="on on the the bridge bridge week opens",
     ),
     Question(
         task="Write a short summary of the source text.",
-        aspect="coherence",
-        definition="Reads as one connected text.",
+        aspects={"coherence": _CONNECTED},
         source="Bread rises because yeast makes gas in the dough.",
         first="gas gas yeast because bread in",
         second="Yeast makes gas, and so bread rises.",
@@ -71,9 +68,21 @@ Send = Callable[[Mapping[str, Any], Protocol], Awaitable[Answer]]
 
 def plain(menu: Menu) -> tuple[Question, ...]:
     """Return two questions that any judge can answer in some way."""
-    if menu is VERDICTS:
-        return _PLAIN
-    return tuple(replace(question, second=None) for question in _PLAIN)
+    aspects = dict.fromkeys(menu.aspects, _CONNECTED) or {"coherence": _CONNECTED}
+    found = tuple(replace(question, aspects=aspects) for question in _PLAIN)
+    if menu.key == VERDICTS.key:
+        return found
+    return tuple(replace(question, second=None) for question in found)
+
+
+def tried(menu: Menu) -> tuple[Protocol, ...]:
+    """Return the forms that `auto` tries: a mean rating is finer than the likeliest one.
+
+    One token answers one question, so several aspects are asked about in words.
+    """
+    if menu.key == RATINGS.key and not menu.aspects:
+        return ("logprob", *SPOKEN)
+    return SPOKEN
 
 
 def body_of(question: Question, settings: Settings, abilities: Abilities) -> dict[str, Any]:

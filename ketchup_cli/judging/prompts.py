@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import final
 
@@ -18,6 +18,8 @@ from ketchup_cli.judging.menus import RATINGS, VERDICTS, Menu, Protocol
 
 FORM, RATING_FORM = "pairwise/2", "rating/2"
 """Versions of the wording; the wording itself is part of every request's key."""
+JOINT_FORM, JOINT_RATING_FORM = "pairwise-joint/1", "rating-joint/1"
+"""The same where one answer is for several aspects."""
 TRUNCATED = "[truncated]"
 
 _VERDICT_LIKE = re.compile(
@@ -34,8 +36,8 @@ class Question:
     """One thing to ask: which of two candidates is better, or how good one is by itself."""
 
     task: str
-    aspect: str
-    definition: str
+    aspects: Mapping[str, str]
+    """Definition by name; several are asked about in one answer."""
     source: str
     first: str
     second: str | None
@@ -47,7 +49,8 @@ class Question:
     @property
     def menu(self) -> Menu:
         """What may be answered."""
-        return RATINGS if self.second is None else VERDICTS
+        menu = RATINGS if self.second is None else VERDICTS
+        return menu if len(self.aspects) == 1 else menu.joint(tuple(self.aspects))
 
 
 def clean(text: str) -> str:
@@ -96,21 +99,19 @@ def messages(question: Question, *, protocol: Protocol) -> list[dict[str, str]]:
 
 
 def prompt_sha256(
-    task: str, aspect: str, definition: str, *, protocol: Protocol, alone: bool = False
+    task: str, aspects: Mapping[str, str], *, protocol: Protocol, alone: bool = False
 ) -> str:
     """Return the SHA-256 of the wording of a question: its messages with names in place of texts.
 
     Args:
         task: the line a judge reads.
-        aspect: what is judged, with its definition.
-        definition: of the aspect.
+        aspects: what is judged in one answer, definition by name.
         protocol: how the answer is asked for.
         alone: whether one text is rated by itself.
     """
     question = Question(
         task=task,
-        aspect=aspect,
-        definition=definition,
+        aspects=aspects,
         source="SOURCE",
         first="FIRST",
         second=None if alone else "SECOND",
@@ -135,21 +136,36 @@ def _system(question: Question, code: str) -> str:
     return (
         f"You compare two candidate texts for one task. {material} The order of the candidates is"
         " random and means nothing. Being longer is not better in itself. If neither is better on"
-        " the criterion, say tie."
+        f" {'the' if len(question.aspects) == 1 else 'a'} criterion, say tie."
     )
 
 
 def _tail(question: Question) -> str:
-    criterion = f"Criterion: {question.aspect}. {question.definition}\n"
+    if len(question.aspects) > 1:
+        return _joint_tail(question)
+    ((aspect, definition),) = question.aspects.items()
+    criterion = f"Criterion: {aspect}. {definition}\n"
     if question.second is None:
         return (
-            f"{criterion}How good is the candidate on {question.aspect}, from 1 to 5? Judge the"
+            f"{criterion}How good is the candidate on {aspect}, from 1 to 5? Judge the"
             " material above only by this criterion."
         )
     return (
-        f"{criterion}Which candidate is better on {question.aspect}? Judge the material above only"
+        f"{criterion}Which candidate is better on {aspect}? Judge the material above only"
         " by this criterion."
     )
+
+
+def _joint_tail(question: Question) -> str:
+    criteria = "".join(f"- {name}. {text}\n" for name, text in question.aspects.items())
+    asked = (
+        "How good is the candidate on each of them, from 1 to 5? Judge each criterion by itself: a"
+        " text may be good on one and poor on another."
+        if question.second is None
+        else "Which candidate is better on each of them? Judge each criterion by itself: a candidate"
+        " may be better on one and worse on another."
+    )
+    return f"Criteria:\n{criteria}{asked} Judge the material above only by these criteria."
 
 
 def _code(question: Question, texts: tuple[str, ...]) -> str:

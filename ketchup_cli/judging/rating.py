@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import final
 
@@ -30,10 +30,9 @@ SPOILT: tuple[Control, ...] = tuple(kind for kind in CONTROLS if kind != "identi
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RatingCall:
-    """One question about one text."""
+    """One question about one text, on one aspect or several."""
 
     item: str
-    aspect: str
     system: str
     repeat: int
     question: Question
@@ -42,7 +41,8 @@ class RatingCall:
     @property
     def marks(self) -> tuple[str | int, ...]:
         """What tells it from every other call."""
-        return (self.item, self.system, self.control or "", self.aspect, self.repeat)
+        aspects = self.question.aspects
+        return (self.item, self.system, self.control or "", *aspects, self.repeat)
 
 
 class Rated(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, gc=False):
@@ -67,6 +67,7 @@ class Rated(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     model: str
     fingerprint: str
     prompt_tokens: int
+    """Of the whole call, which may have been about other aspects as well."""
     cached_tokens: int
     """Of those of the prompt, what the server had seen before."""
     completion_tokens: int
@@ -89,14 +90,13 @@ def rating_calls(
     return tuple(
         RatingCall(
             item=item.id,
-            aspect=aspect,
             system=system,
             repeat=repeat,
-            question=_question(item, item.texts[system], aspect=aspect, form=form),
+            question=_question(item, item.texts[system], aspects=aspects, form=form),
         )
         for item in items
         for system in systems
-        for aspect in form.aspects
+        for aspects in form.asked
         for repeat in range(form.repeats)
     )
 
@@ -105,7 +105,7 @@ def rating_controls(
     items: Sequence[Item], systems: Sequence[str], form: Form, *, count: int, seed: int
 ) -> tuple[RatingCall, ...]:
     """Return spoilt texts, kinds in turn, each of an item whose own text is rated as well."""
-    aspect = next(iter(form.aspects))
+    aspects = form.asked[0]
     ranked = in_control_order(items, seed=seed)
     found: list[RatingCall] = []
     for number in range(count):
@@ -115,11 +115,10 @@ def rating_controls(
         if made is None:
             continue
         item, _, bad = made
-        question = _question(item, bad, aspect=aspect, form=form)
+        question = _question(item, bad, aspects=aspects, form=form)
         found.append(
             RatingCall(
                 item=item.id,
-                aspect=aspect,
                 system=system,
                 repeat=0,
                 question=question,
@@ -129,12 +128,11 @@ def rating_controls(
     return tuple(found)
 
 
-def _question(item: Item, text: str, *, aspect: str, form: Form) -> Question:
+def _question(item: Item, text: str, *, aspects: Mapping[str, str], form: Form) -> Question:
     (shown,) = cap((text,), characters=form.characters)
     return Question(
         task=form.task,
-        aspect=aspect,
-        definition=form.aspects[aspect],
+        aspects=aspects,
         source=item.source,
         first=shown,
         second=None,
@@ -143,10 +141,16 @@ def _question(item: Item, text: str, *, aspect: str, form: Form) -> Question:
     )
 
 
-def rated(call: RatingCall, said: Said, *, judge: str) -> Rated:
-    """Return the row of a call about one text."""
+def rated(call: RatingCall, said: Said, *, judge: str) -> tuple[Rated, ...]:
+    """Return the rows of a call about one text, one an aspect; a control has that of the first."""
+    aspects = tuple(call.question.aspects)[: None if call.control is None else 1]
+    return tuple(_row(call, said, aspect=aspect, judge=judge) for aspect in aspects)
+
+
+def _row(call: RatingCall, said: Said, *, aspect: str, judge: str) -> Rated:
     answer = said.answer
-    rating = None if answer.verdict is None else int(answer.verdict)
+    chosen = answer.verdict if answer.verdicts is None else answer.verdicts[aspect]
+    rating = None if chosen is None else int(chosen)
     value = None if rating is None else float(rating)
     if value is not None and answer.p is not None:
         value = sum(int(choice) * share for choice, share in answer.p.items())
@@ -154,7 +158,7 @@ def rated(call: RatingCall, said: Said, *, judge: str) -> Rated:
     return Rated(
         key=said.key,
         item=call.item,
-        aspect=call.aspect,
+        aspect=aspect,
         system=call.system,
         repeat=call.repeat,
         judge=judge,

@@ -16,7 +16,13 @@ from ketchup_cli.judging.controls import BELIEVED, LEFT, TRUSTED, Controls
 from ketchup_cli.judging.human import HumanFigure, Label, human_figures, unused_labels
 from ketchup_cli.judging.measures import Resampling
 from ketchup_cli.judging.probe import Abilities
-from ketchup_cli.judging.prompts import FORM, RATING_FORM, prompt_sha256
+from ketchup_cli.judging.prompts import (
+    FORM,
+    JOINT_FORM,
+    JOINT_RATING_FORM,
+    RATING_FORM,
+    prompt_sha256,
+)
 from ketchup_cli.judging.ranking import Ranking, cycles, rankings
 from ketchup_cli.judging.rating import Rated
 from ketchup_cli.judging.rating_figures import (
@@ -40,19 +46,21 @@ class JudgeFacts(msgspec.Struct, frozen=True, kw_only=True):
     answered_by: tuple[str, ...]
     """Names and fingerprints the server gave itself; several are a warning."""
     prompts: dict[str, str]
-    """SHA-256 of the wording of its questions, by aspect."""
+    """SHA-256 of the wording of its questions, by aspect; joint ones are of one wording."""
     controls: Controls
     planned: int
-    """Calls about texts of the systems, controls not counted."""
+    """Answers that were asked for, one an aspect; controls are not counted."""
     judged: int
     unjudged: dict[str, int]
-    """Calls that came to nothing, by reason."""
+    """Answers that came to nothing, by reason."""
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
     """What a judgement came to."""
 
     mode: Literal["pairwise", "rating"]
+    aspect_mode: Literal["separate", "joint"]
+    """Whether each aspect was asked about in a call of its own, or all in one."""
     form: str
     """Version of the prompt's wording."""
     task: str
@@ -96,6 +104,13 @@ class Terms:
     aspects: Mapping[str, str]
     systems: tuple[str, ...]
     how: Resampling
+    joint: bool = False
+    """Whether one call asked about all aspects."""
+
+    @property
+    def aspect_mode(self) -> Literal["separate", "joint"]:
+        """The same as it is set."""
+        return "joint" if self.joint else "separate"
 
 
 def make_report(rows: Sequence[Judgment], terms: Terms, *, labels: Sequence[Label] = ()) -> Report:
@@ -113,7 +128,8 @@ def make_report(rows: Sequence[Judgment], terms: Terms, *, labels: Sequence[Labe
     )
     return Report(
         mode="pairwise",
-        form=FORM,
+        aspect_mode=terms.aspect_mode,
+        form=JOINT_FORM if terms.joint else FORM,
         judges=judges,
         figures=found,
         ratings=(),
@@ -132,7 +148,8 @@ def make_rating_report(rows: Sequence[Rated], terms: Terms) -> Report:
     believed = [name for name in terms.judges if name not in silent]
     return Report(
         mode="rating",
-        form=RATING_FORM,
+        aspect_mode=terms.aspect_mode,
+        form=JOINT_RATING_FORM if terms.joint else RATING_FORM,
         judges=judges,
         figures=(),
         ratings=rating_figures(rows, panel=believed, how=terms.how),
@@ -192,12 +209,12 @@ def _judges(
 
 
 def _prompts(terms: Terms, abilities: Abilities, *, alone: bool) -> dict[str, str]:
-    return {
-        aspect: prompt_sha256(
-            terms.task, aspect, definition, protocol=abilities.protocol, alone=alone
-        )
-        for aspect, definition in terms.aspects.items()
-    }
+    def hashed(aspects: Mapping[str, str]) -> str:
+        return prompt_sha256(terms.task, aspects, protocol=abilities.protocol, alone=alone)
+
+    if terms.joint:
+        return dict.fromkeys(terms.aspects, hashed(terms.aspects))
+    return {aspect: hashed({aspect: definition}) for aspect, definition in terms.aspects.items()}
 
 
 def _silent(judges: Sequence[JudgeFacts]) -> dict[str, str]:

@@ -48,9 +48,14 @@ def logged(said: Said, *, judge: str) -> Logged:
 
 
 def judgments(call: Call, said: Said, *, judge: str) -> tuple[Judgment, ...]:
-    """Return the rows of a call about two texts."""
+    """Return the rows of a call about two texts, one an aspect; a control has that of the first."""
+    aspects = tuple(call.question.aspects)[: None if call.control is None else 1]
+    return tuple(_judgment(call, said, aspect=aspect, judge=judge) for aspect in aspects)
+
+
+def _judgment(call: Call, said: Said, *, aspect: str, judge: str) -> Judgment:
     answer = said.answer
-    slot: Any = answer.verdict
+    slot: Any = answer.verdict if answer.verdicts is None else answer.verdicts[aspect]
     verdict: Literal["x", "y", "tie"] | None = None
     if slot is not None:
         slot = sys.intern(slot)
@@ -58,10 +63,10 @@ def judgments(call: Call, said: Said, *, judge: str) -> tuple[Judgment, ...]:
     first, second = call.question.first, call.question.second or ""
     texts = (first, second) if call.order == "xy" else (second, first)
     usage = answer.usage or UNKNOWN_USAGE
-    row = Judgment(
+    return Judgment(
         key=said.key,
         item=call.item,
-        aspect=call.aspect,
+        aspect=aspect,
         x=call.x,
         y=call.y,
         order=call.order,
@@ -87,4 +92,3 @@ def judgments(call: Call, said: Said, *, judge: str) -> tuple[Judgment, ...]:
         p=answer.p,
         coverage=answer.coverage,
     )
-    return (row,)

@@ -16,7 +16,7 @@ from ketchup_cli.judging import menus
 from ketchup_cli.judging.answers import Answer
 from ketchup_cli.judging.client import Ask, Judge, OutOfBudget, Said
 from ketchup_cli.judging.menus import VERDICTS, Menu
-from ketchup_cli.judging.probe import SPOKEN, TRIED, Abilities, Settings, body_of, probe
+from ketchup_cli.judging.probe import SPOKEN, Abilities, Settings, body_of, probe, tried
 from ketchup_cli.judging.prompts import Question
 from ketchup_cli.judging.responses import Kept, request_key
 
@@ -88,7 +88,7 @@ async def abilities_of(judge: Judge, server: Server) -> Abilities:
             raise _nobody(judge, answer)
         return answer
 
-    protocols = TRIED[server.menu] if server.protocol == "auto" else (server.protocol,)
+    protocols = tried(server.menu) if server.protocol == "auto" else (server.protocol,)
     try:
         found = await probe(send, server.settings, protocols=protocols, menu=server.menu)
     except OutOfBudget:
@@ -244,4 +244,6 @@ def _fact(server: Server) -> str:
     asked = msgspec.to_builtins(server.settings)
     if (server.protocol, server.menu) != ("auto", VERDICTS):
         asked |= {"protocol": server.protocol, "menu": server.menu.key}
+    if server.menu.aspects:
+        asked |= {"aspects": server.menu.aspects}
     return request_key(server.address, asked, repeat=0)

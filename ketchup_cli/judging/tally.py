@@ -60,6 +60,7 @@ class Judgment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     model: str
     fingerprint: str
     prompt_tokens: int
+    """Of the whole call, which may have been about other aspects as well."""
     cached_tokens: int
     """Of those of the prompt, what the server had seen before."""
     completion_tokens: int

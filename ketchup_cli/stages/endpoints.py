@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, final
 
 from ketchup_cli.doctor.result import Check, failed, not_checked, passed, warned
 from ketchup_cli.judging.client import Ask, Judge, Means, OutOfBudget, Said, read_key
-from ketchup_cli.judging.menus import Protocol
-from ketchup_cli.judging.probe import SPOKEN, TRIED, Abilities, described, try_form
+from ketchup_cli.judging.menus import Menu, Protocol
+from ketchup_cli.judging.probe import SPOKEN, Abilities, described, tried, try_form
 from ketchup_cli.judging.responses import Responses
 from ketchup_cli.judging.wire import OpenAIWire
 from ketchup_cli.stages.judge_means import Endpoint, budget_of, endpoints_of, limits_of, pace_of
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from ketchup_cli.specs import JudgeSpec
 
 NAME = "judge"
-FORMS: tuple[Protocol, ...] = (*SPOKEN, "logprob")
 
 
 @final
@@ -59,7 +58,7 @@ def judge_check(spec: JudgeSpec) -> Check:
     except OutOfBudget:
         return not_checked(NAME, f"the budget of {spec.budget:g} does not cover the questions")
     menu = endpoints_of(spec)[0].server.menu
-    wanted = TRIED[menu] if spec.protocol == "auto" else (spec.protocol,)
+    wanted = tried(menu) if spec.protocol == "auto" else (spec.protocol,)
     evidence = [line for one in found for line in _lines(one, wanted)]
     figures = {"judges": len(found), "calls": sum(one.calls for one in found)}
     if not all(one.chosen(wanted) for one in found):
@@ -93,7 +92,7 @@ async def _ask(endpoint: Endpoint, spec: JudgeSpec) -> _Found:
             return said[-1].answer
 
         try:
-            for form in FORMS:
+            for form in _forms(server.menu):
                 one = await try_form(send, server.settings, protocol=form, menu=server.menu)
                 if isinstance(one, Abilities):
                     works[form] = one
@@ -102,6 +101,11 @@ async def _ask(endpoint: Endpoint, spec: JudgeSpec) -> _Found:
         finally:
             await wire.close()
     return _Found(name=server.name, works=works, refused=refused, said=tuple(said))
+
+
+def _forms(menu: Menu) -> tuple[Protocol, ...]:
+    # one token cannot answer for several aspects
+    return SPOKEN if menu.aspects else (*SPOKEN, "logprob")
 
 
 def _lines(found: _Found, wanted: tuple[Protocol, ...]) -> Iterator[str]:

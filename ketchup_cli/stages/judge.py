@@ -13,16 +13,15 @@ import msgspec
 
 from ketchup_cli.errors import SpecError, Unjudged
 from ketchup_cli.judging import calls as asking
-from ketchup_cli.judging.aspects import Task, choose_aspects, choose_task
 from ketchup_cli.judging.budget import Budget
-from ketchup_cli.judging.calls import Call, Form, Item
+from ketchup_cli.judging.calls import Call, Item
 from ketchup_cli.judging.client import Judge, Means, Said, read_key
 from ketchup_cli.judging.clusters import clusters_of, told_of
 from ketchup_cli.judging.families import familiar
 from ketchup_cli.judging.human import Label, read_labels
 from ketchup_cli.judging.measures import Resampling
 from ketchup_cli.judging.probe import Abilities
-from ketchup_cli.judging.rating import Rated, RatingCall, rated, rating_calls, rating_controls
+from ketchup_cli.judging.rating import Rated, RatingCall, rated
 from ketchup_cli.judging.report import Report, Terms, make_rating_report, make_report
 from ketchup_cli.judging.report_lines import lines
 from ketchup_cli.judging.responses import Responses
@@ -48,7 +47,14 @@ from ketchup_cli.stages.judge_means import (
     limits_of,
     pace_of,
 )
-from ketchup_cli.stages.judged_texts import HUMAN, items_of, writers_of
+from ketchup_cli.stages.judge_questions import (
+    Questions,
+    aspects_of,
+    is_joint,
+    questions,
+    task_of,
+)
+from ketchup_cli.stages.judged_texts import HUMAN, writers_of
 from ketchup_cli.store.build import Build
 from ketchup_cli.store.find import Input
 
@@ -66,7 +72,7 @@ def plan(spec: JudgeSpec, inputs: Mapping[str, Input]) -> tuple[tuple[str, str],
     """
     endpoints = endpoints_of(spec)
     _labels(spec, inputs)
-    asked = _questions(spec, inputs)
+    asked = questions(spec, inputs)
     found = expense(spec, asked.calls)
     judges = ", ".join(f"{one.server.settings.model} at {one.server.address}" for one in endpoints)
     lines = [
@@ -104,7 +110,7 @@ def estimate(spec: JudgeSpec, inputs: Mapping[str, Input]) -> Expense:
         SpecError: no judge is named, or an aspect nobody defines.
         MismatchError: texts of another split.
     """
-    return expense(spec, _questions(spec, inputs).calls)
+    return expense(spec, questions(spec, inputs).calls)
 
 
 def run(
@@ -118,7 +124,7 @@ def run(
         JudgeRefused, JudgeUnreachable, OverBudget: the same command goes on later.
         Unjudged: more calls than allowed came to nothing.
     """
-    asked = _questions(spec, inputs)
+    asked = questions(spec, inputs)
     labels = _labels(spec, inputs)
     with build.log_path(LOG).open("wb") as log:
         found = asyncio.run(_ask_judges(spec, asked, build.id, log=log, reporter=reporter))
@@ -136,27 +142,11 @@ def run(
         "figures": msgspec.to_builtins((*report.figures, *report.ratings, *report.differences)),
         "controls": {judge.name: msgspec.to_builtins(judge.controls) for judge in report.judges},
         "unjudged": {judge.name: judge.unjudged for judge in report.judges},
-        "tokens": {
-            "prompt": sum(row.prompt_tokens for row in found.rows),
-            "completion": sum(row.completion_tokens for row in found.rows),
-        },
+        "tokens": _tokens(spec, found.rows),
         "spent": str(found.budget.spent),
         "retries": found.retries,
         "warnings": list(report.warnings),
     }
-
-
-@final
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Questions:
-    """What is asked of every judge, controls last."""
-
-    items: tuple[Item, ...]
-    calls: tuple[Call | RatingCall, ...]
-
-    @property
-    def controls(self) -> int:
-        return sum(call.control is not None for call in self.calls)
 
 
 @final
@@ -171,34 +161,8 @@ class _Found:
     retries: int
 
 
-def _questions(spec: JudgeSpec, inputs: Mapping[str, Input]) -> _Questions:
-    items = asking.chosen(items_of(spec, inputs), spec.examples, seed=spec.seed)
-    task = _task(spec)
-    form = Form(
-        task=task.line,
-        aspects=choose_aspects(task, spec.aspects, alone=spec.mode == "rating"),
-        characters=spec.max_characters,
-        with_reference=spec.with_reference,
-        repeats=spec.repeats,
-    )
-    drawn = {"count": spec.controls, "seed": spec.seed}
-    if spec.mode == "rating":
-        rated_calls = rating_calls(items, spec.systems, form)
-        spoilt = rating_controls(items, spec.systems, form, **drawn)
-        return _Questions(items=items, calls=(*rated_calls, *spoilt))
-    real = asking.calls(items, spec.systems, form, against=spec.against)
-    controls = asking.controls(items, spec.systems, form, **drawn)
-    return _Questions(items=items, calls=(*real, *controls))
-
-
-def _task(spec: JudgeSpec) -> Task:
-    if not spec.own_task.aspects:
-        return choose_task(spec.task)
-    return choose_task("", line=spec.own_task.line, aspects=spec.own_task.aspects)
-
-
 async def _ask_judges(
-    spec: JudgeSpec, asked: _Questions, job: str, *, log: BinaryIO, reporter: Reporter
+    spec: JudgeSpec, asked: Questions, job: str, *, log: BinaryIO, reporter: Reporter
 ) -> _Found:
     """Ask every judge every question that it has not answered yet, one judge after another."""
     budget = budget_of(spec)
@@ -234,7 +198,7 @@ async def _ask_judges(
 async def _ask_one(
     judge: Judge,
     endpoint: Endpoint,
-    asked: _Questions,
+    asked: Questions,
     *,
     spec: JudgeSpec,
     log: BinaryIO,
@@ -275,7 +239,7 @@ async def _ask_one(
 
 def _rows(call: Call | RatingCall, said: Said, judge: str) -> tuple[Judgment | Rated, ...]:
     if isinstance(call, RatingCall):
-        return (rated(call, said, judge=judge),)
+        return rated(call, said, judge=judge)
     return judgments(call, said, judge=judge)
 
 
@@ -292,19 +256,28 @@ def _labels(spec: JudgeSpec, inputs: Mapping[str, Input]) -> tuple[Label, ...]:
 
 
 def _report(spec: JudgeSpec, found: _Found, labels: Sequence[Label]) -> Report:
-    task = _task(spec)
     terms = Terms(
         judges=found.abilities,
-        task=task.line,
-        aspects=choose_aspects(task, spec.aspects, alone=spec.mode == "rating"),
+        task=task_of(spec).line,
+        aspects=aspects_of(spec),
         systems=spec.systems,
         how=Resampling(resamples=spec.resamples, seed=spec.seed, clusters=clusters_of(found.items)),
+        joint=is_joint(spec),
     )
     pairs = [row for row in found.rows if isinstance(row, Judgment)]
     ratings = [row for row in found.rows if isinstance(row, Rated)]
     return (
         make_rating_report(ratings, terms) if ratings else make_report(pairs, terms, labels=labels)
     )
+
+
+def _tokens(spec: JudgeSpec, rows: Sequence[Judgment | Rated]) -> dict[str, int]:
+    """Return the tokens of all calls; of a joint one every row holds those of the whole call."""
+    calls = [row for row in rows if not is_joint(spec) or row.aspect == spec.aspects[0]]
+    return {
+        "prompt": sum(row.prompt_tokens for row in calls),
+        "completion": sum(row.completion_tokens for row in calls),
+    }
 
 
 def _note(report: Report) -> str:
@@ -320,8 +293,9 @@ def _check_judged(spec: JudgeSpec, rows: Sequence[Judgment | Rated]) -> None:
     lost = [row for row in real if row.outcome != "ok"]
     if len(lost) > spec.max_unjudged * len(real):
         example = lost[0]
+        each = len(spec.aspects) if is_joint(spec) else 1
         raise Unjudged(
-            f"{len(lost):,} of {len(real):,} calls came to nothing, more than"
+            f"{len(lost) // each:,} of {len(real) // each:,} calls came to nothing, more than"
             f" {spec.max_unjudged:.0%}; the first: {example.outcome} {example.detail}".rstrip(),
             hint="the same command asks them again; --set max_unjudged=1 publishes what there is",
         )

@@ -4,12 +4,14 @@ from ketchup_cli.judging import calls as asking
 from ketchup_cli.judging.client import Judge
 from ketchup_cli.judging.probe import Abilities
 from ketchup_cli.specs import JudgeSpec
+from ketchup_cli.stages.judge_questions import is_joint
 
 
 def plan_line(spec: JudgeSpec, *, items: int, calls: int, controls: int) -> str:
     """Return what is asked, and how many calls that is."""
     pairs = len(asking.pairs(spec.systems, against=spec.against))
-    parts = [f"{items:,} items", f"{len(spec.aspects)} aspects"]
+    parts = [f"{items:,} items"]
+    parts += [] if is_joint(spec) else [f"{len(spec.aspects)} aspects"]
     if spec.mode == "rating":
         shown = f"{' and '.join(spec.systems)} rated from 1 to 5"
         parts += [f"{len(spec.systems)} systems"] if len(spec.systems) > 1 else []
@@ -20,8 +22,9 @@ def plan_line(spec: JudgeSpec, *, items: int, calls: int, controls: int) -> str:
         parts += ["2 orders", *([f"{pairs} pairs"] if pairs > 1 else [])]
     parts += [f"{spec.repeats} times"] if spec.repeats > 1 else []
     asked = f"{controls} controls = {calls:,} calls"
+    joint = f", each about {len(spec.aspects)} aspects" if is_joint(spec) else ""
     several = f", of each of {len(spec.judges)} judges" if len(spec.judges) > 1 else ""
-    return f"{shown}, {' x '.join(parts)}, and {asked}{several}"
+    return f"{shown}, {' x '.join(parts)}, and {asked}{joint}{several}"
 
 
 def abilities_line(abilities: Abilities) -> str:

@@ -7,13 +7,14 @@ from urllib.parse import urlsplit
 
 from ketchup_cli.errors import SpecError
 from ketchup_cli.judging.budget import Budget, Prices
-from ketchup_cli.judging.menus import RATINGS, VERDICTS
+from ketchup_cli.judging.menus import RATINGS, VERDICTS, Menu
 from ketchup_cli.judging.pacing import Pace
 from ketchup_cli.judging.probe import Settings
 from ketchup_cli.judging.responses import public_address
 from ketchup_cli.judging.retrying import Limits
 from ketchup_cli.judging.session import Server
 from ketchup_cli.specs import JudgeSpec, OneJudgeSpec
+from ketchup_cli.stages.judge_questions import is_joint
 
 
 @final
@@ -75,7 +76,7 @@ def endpoints_of(spec: JudgeSpec) -> tuple[Endpoint, ...]:
                 seed=spec.seed,
             ),
             protocol=spec.protocol,
-            menu=RATINGS if spec.mode == "rating" else VERDICTS,
+            menu=_menu(spec),
         )
         # the one key there is belongs to the one server; of several, to that of `base_url`
         own = len(addresses) == 1 or address == public_address(spec.base_url)
@@ -83,6 +84,11 @@ def endpoints_of(spec: JudgeSpec) -> tuple[Endpoint, ...]:
         key_file = spec.api_key_files.get(urlsplit(address).hostname or "", key_file)
         found.append(Endpoint(server=server, base_url=one.base_url, key_file=key_file))
     return tuple(found)
+
+
+def _menu(spec: JudgeSpec) -> Menu:
+    menu = RATINGS if spec.mode == "rating" else VERDICTS
+    return menu.joint(spec.aspects) if is_joint(spec) else menu
 
 
 def budget_of(spec: JudgeSpec) -> Budget:

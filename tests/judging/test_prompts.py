@@ -1,11 +1,14 @@
 import re
 import sys
 import unicodedata
+from typing import Any
 
 import pytest
 
 from ketchup_cli.judging.prompts import (
     FORM,
+    JOINT_FORM,
+    JOINT_RATING_FORM,
     RATING_FORM,
     Question,
     cap,
@@ -16,11 +19,10 @@ from ketchup_cli.judging.prompts import (
 )
 
 
-def question(first: str = "one text", second: str = "another", **changes: str) -> Question:
+def question(first: str = "one text", second: str = "another", **changes: Any) -> Question:
     return Question(**{
         "task": "Summarise.",
-        "aspect": "quality",
-        "definition": "Which is better?",
+        "aspects": {"quality": "Which is better?"},
         "source": "a source",
         "first": first,
         "second": second,
@@ -66,12 +68,12 @@ def test_the_same_question_has_the_same_code_and_another_text_another() -> None:
 
 
 def test_aspects_of_a_pair_share_all_that_is_before_the_last_paragraph() -> None:
-    one, other = user(question()), user(question(aspect="coherence", definition="In order?"))
+    one, other = user(question()), user(question(aspects={"coherence": "In order?"}))
 
     assert one.rpartition("\n\n")[0] == other.rpartition("\n\n")[0]
     assert (
         messages(question(), protocol="text")[0]
-        == messages(question(aspect="coherence"), protocol="text")[0]
+        == messages(question(aspects={"coherence": "In order?"}), protocol="text")[0]
     )
 
 
@@ -128,13 +130,19 @@ def test_no_object_is_shown_that_a_weak_judge_could_copy(
     assert "{" not in shown
 
 
-WORDED = {"pairwise/2": (False, "bfafba9c3f136bd1"), "rating/2": (True, "e8135f03f29a8bdf")}
+ONE, BOTH = {"quality": "Better?"}, {"quality": "Better?", "coherence": "In order?"}
+WORDED = {
+    "pairwise/2": (ONE, False, "bfafba9c3f136bd1"),
+    "rating/2": (ONE, True, "e8135f03f29a8bdf"),
+    "pairwise-joint/1": (BOTH, False, "275e670d11bb1ef4"),
+    "rating-joint/1": (BOTH, True, "cf45c11d560522d1"),
+}
 
 
-@pytest.mark.parametrize("form", [FORM, RATING_FORM])
+@pytest.mark.parametrize("form", [FORM, RATING_FORM, JOINT_FORM, JOINT_RATING_FORM])
 def test_other_words_of_a_prompt_are_another_version_of_it(form: str) -> None:
-    alone, digest = WORDED[form]
+    aspects, alone, digest = WORDED[form]
 
-    found = prompt_sha256("Summarise.", "quality", "Better?", protocol="text", alone=alone)
+    found = prompt_sha256("Summarise.", aspects, protocol="text", alone=alone)
 
     assert found.startswith(digest)

@@ -53,7 +53,7 @@ def rated(values: list[float | None], **changes: object) -> list[Rated]:
 def test_every_text_is_asked_about_by_itself_once_an_aspect() -> None:
     asked = rating_calls(items(3), SYSTEMS, FORM)
 
-    assert {(call.item, call.system, call.aspect) for call in asked} == {
+    assert {(call.item, call.system, *call.question.aspects) for call in asked} == {
         (f"{number:03d}", system, aspect)
         for number in range(3)
         for system in SYSTEMS
@@ -254,7 +254,7 @@ def test_the_mean_over_probabilities_is_finer_than_the_likeliest_rating() -> Non
         cost=Decimal(0),
     )
 
-    found = row_of(call, said, judge="m")
+    (found,) = row_of(call, said, judge="m")
 
     assert found.rating == 3
     assert found.value == pytest.approx(0.2 + 1.5 + 1.2 + 0.5)

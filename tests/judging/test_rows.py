@@ -41,7 +41,7 @@ def test_texts_that_are_cut_or_talk_to_the_judge_are_flagged(
     alone = rating_calls([item], ("a",), form(characters))[0]
 
     assert judgments(pair, said(answer), judge="m")[0].flags == flags
-    assert rated(alone, said(answer), judge="m").flags == flags
+    assert rated(alone, said(answer), judge="m")[0].flags == flags
 
 
 def test_tokens_that_were_seen_before_or_only_thought_are_counted_apart() -> None:

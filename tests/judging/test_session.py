@@ -114,7 +114,7 @@ def test_every_item_pair_and_aspect_is_asked_in_both_orders() -> None:
     asked = calls(items(3), SYSTEMS, FORM)
 
     assert len(asked) == 3 * 1 * 2 * 2
-    assert {(call.item, call.aspect, call.order) for call in asked} == {
+    assert {(call.item, *call.question.aspects, call.order) for call in asked} == {
         (f"{number:03d}", aspect, order)
         for number in range(3)
         for aspect in FORM.aspects
