@@ -175,10 +175,16 @@ def identity(spec: Spec) -> Table:
         value = getattr(spec, entry.name)
         silent = entry.name in spec.later and value == entry.default
         if entry.name not in spec.asides and not silent:
-            table[entry.name] = (
-                identity(value) if isinstance(value, Spec) else msgspec.to_builtins(value)
-            )
+            table[entry.name] = _stored(value)
     return table
+
+
+def _stored(value: object) -> object:
+    if isinstance(value, Spec):
+        return identity(value)
+    if isinstance(value, tuple):
+        return [_stored(one) for one in value]
+    return msgspec.to_builtins(value)
 
 
 def canonical(value: object) -> bytes:

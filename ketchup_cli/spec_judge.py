@@ -27,10 +27,20 @@ class OwnTaskSpec(Spec, frozen=True, kw_only=True):
 class OneJudgeSpec(Spec, frozen=True, kw_only=True):
     """One of several judges."""
 
+    asides: ClassVar[frozenset[str]] = frozenset({
+        "price_prompt", "price_cached", "price_completion",
+    })  # fmt: skip
+
     model: str
     """As its server calls it."""
     base_url: str = ""
     """Where its server is; empty takes that of the table above."""
+    price_prompt: NonNegative = 0.0
+    """Of a million prompt tokens; where no price is given here, all are those of the table above."""
+    price_cached: NonNegative = 0.0
+    """Of a million prompt tokens the server had seen before; 0 takes that of others."""
+    price_completion: NonNegative = 0.0
+    """Of a million tokens of answers."""
 
 
 @final

@@ -44,7 +44,7 @@ async def judge_at(
         async with OpenAIWire(address, key=KEY) as wire:
             budget = budget or Budget(Prices())
             if resumed:
-                budget.spent = kept.spent("j")
+                budget.resume(kept.spent("j"))
             means = Means(
                 pace=Pace(most=most), budget=budget, limits=limits, job="j", refresh=refresh
             )

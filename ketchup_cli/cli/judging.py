@@ -12,6 +12,7 @@ import typer
 
 from ketchup_cli.cli import options as o
 from ketchup_cli.cli.commands import stage_command
+from ketchup_cli.cli.pricing import priced
 from ketchup_cli.cli.project import load_project
 from ketchup_cli.cli.request import Common, Request, System
 from ketchup_cli.cli.settings import Layer, typed
@@ -21,6 +22,7 @@ from ketchup_cli.spec import Table, read_toml
 RESPONSES = Path("judge", "responses.sqlite")
 REFERENCE, TEACHER = "reference", "teacher"
 """Opponents that are no name: what people wrote, and the text of who plays that role."""
+PRICES = ("price_prompt", "price_cached", "price_completion")
 MANY_CALLS, MUCH = 1000, 5
 """Calls, and cost in the unit of the prices, above which somebody is asked first."""
 
@@ -41,6 +43,10 @@ def judge(
     corpus: o.CorpusOption = None,
     split: o.ComparedSplitOption = None,
     human: o.HumanOption = None,
+    repeats: o.RepeatsOption = None,
+    price_in: o.PriceInOption = None,
+    price_cached: o.PriceCachedOption = None,
+    price_out: o.PriceOutOption = None,
     budget: o.BudgetOption = None,
     api_key_file: o.KeyFileOption = None,
     cache_only: o.CacheOnlyOption = False,
@@ -49,8 +55,7 @@ def judge(
 ) -> None:
     """Ask a language model which of two texts is better.
 
-    Every pair in both orders, an aspect at a time, with controls whose answer is known. What was
-    answered is kept: the same command goes on, and asks nothing twice.
+    Both orders, and controls with a known answer. The same command goes on and asks nothing twice.
     """
     from ketchup_cli.cli.execute import execute
 
@@ -64,11 +69,13 @@ def judge(
         "model": model,
         "judges": tuple(map(_judge, judges)) if judges else None,
         "split": split,
+        "repeats": repeats,
         "budget": budget,
         "api_key_file": None if api_key_file is None else str(api_key_file),
         "cache_only": cache_only or None,
         "refresh": refresh or None,
     }
+    flags |= _priced((price_in, price_cached, price_out), flags, shared)
     parsed = _typed(systems, shared)
     flags["against"], opponent = _opponent(against, shared)
     request = Request(
@@ -89,6 +96,15 @@ def _judge(text: str) -> Table:
     if not sign:
         return {"model": text}
     return {"model": model, "base_url": f"http{base_url}"}
+
+
+def _priced(prices: Sequence[Sequence[str] | None], flags: Table, common: Common) -> Table:
+    named = load_project(common.config, store=common.store).tables.get("judge", {})
+    return priced(
+        dict(zip(PRICES, prices, strict=True)),
+        flags["judges"] or named.get("judges", ()),
+        model=flags["model"] or named.get("model"),
+    )
 
 
 def _typed(systems: Sequence[str] | None, common: Common) -> tuple[System, ...]:

@@ -221,6 +221,26 @@ HumanOption = Annotated[
     Path | None,
     typer.Option("--human", metavar="FILE", help="People's verdicts on some items, as JSON Lines."),
 ]
+RepeatsOption = Annotated[
+    int | None,
+    typer.Option("--repeats", metavar="N", min=1, help="Times each question is asked."),
+]
+PriceInOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--price-in",
+        metavar="[MODEL=]N",
+        help="Price of a million prompt tokens, of all judges or of one.",
+    ),
+]
+PriceCachedOption = Annotated[
+    list[str] | None,
+    typer.Option("--price-cached", metavar="[MODEL=]N", help="The same of those seen before."),
+]
+PriceOutOption = Annotated[
+    list[str] | None,
+    typer.Option("--price-out", metavar="[MODEL=]N", help="The same of tokens of answers."),
+]
 BudgetOption = Annotated[
     float | None,
     typer.Option("--budget", metavar="N", min=0, help="Most that may be spent; never exceeded."),

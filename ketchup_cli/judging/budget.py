@@ -35,6 +35,13 @@ class Prices:
 
 
 @final
+@dataclass(slots=True)
+class _Account:
+    spent: Decimal = Decimal(0)
+    reserved: Decimal = Decimal(0)
+
+
+@final
 class Budget:
     """What may be spent.
 
@@ -46,24 +53,43 @@ class Budget:
         """Start with nothing spent; no limit is None."""
         self.prices = prices
         self.limit = limit
-        self.spent = Decimal(0)
-        self.reserved = Decimal(0)
+        self._account = _Account()
+
+    def priced(self, prices: Prices) -> Budget:
+        """Return the same budget at other prices: what one spends, the other has spent."""
+        other = Budget(prices, self.limit)
+        other._account = self._account
+        return other
+
+    @property
+    def spent(self) -> Decimal:
+        """What was paid."""
+        return self._account.spent
+
+    def resume(self, spent: Decimal) -> None:
+        """Begin with what was paid before."""
+        self._account.spent = spent
+
+    @property
+    def reserved(self) -> Decimal:
+        """What is set aside for calls that are on their way."""
+        return self._account.reserved
 
     def reserve(self, usage: Usage) -> Decimal | None:
         """Set aside what this would cost at most; None if that is more than is left."""
         cost = self.prices.cost(usage)
         if self.limit is not None and self.spent + self.reserved + cost > self.limit:
             return None
-        self.reserved += cost
+        self._account.reserved += cost
         return cost
 
     def settle(self, reserved: Decimal, usage: Usage | None) -> Decimal:
         """Count what a call took, in place of what was set aside; all of that where nobody knows."""
         cost = reserved if usage is None else self.prices.cost(usage)
-        self.reserved -= reserved
-        self.spent += cost
+        self._account.reserved -= reserved
+        self._account.spent += cost
         return cost
 
     def release(self, reserved: Decimal) -> None:
         """Give back what was set aside for a call that never reached a model."""
-        self.reserved -= reserved
+        self._account.reserved -= reserved

@@ -32,6 +32,7 @@ from ketchup_cli.judging.rating_figures import (
     rating_differences,
     rating_figures,
 )
+from ketchup_cli.judging.stability import Stability, stabilities
 from ketchup_cli.judging.tally import Figure, Judgment, controls_of, figures, unjudged
 
 AnyRow = TypeVar("AnyRow", Judgment, Rated)
@@ -73,6 +74,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     differences: tuple[RatingDifference, ...]
     agreement: tuple[JudgesAgreement, ...]
     """Of several judges, by aspect."""
+    stability: tuple[Stability, ...]
+    """Of every judge and aspect, where questions were repeated."""
     human: tuple[HumanFigure, ...]
     """Every judge beside people, where these labelled some items."""
     clusters: Clusters
@@ -173,6 +176,7 @@ def _asked(rows: Sequence[Judgment] | Sequence[Rated], terms: Terms) -> dict[str
         "aspects": dict(terms.aspects),
         "items": len(items),
         "agreement": agreements(rows, how=terms.how),
+        "stability": stabilities(rows, how=terms.how),
         "clusters": told_of(items, terms.how.clusters),
         "suspicious": sum(row.suspicious for row in real),
         "resamples": terms.how.resamples,

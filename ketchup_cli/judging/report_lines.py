@@ -7,6 +7,7 @@ from ketchup_cli.judging.human import HumanFigure
 from ketchup_cli.judging.ranking import Ranking
 from ketchup_cli.judging.rating_figures import RatingDifference, RatingFigure
 from ketchup_cli.judging.report import Report
+from ketchup_cli.judging.stability import Stability
 from ketchup_cli.judging.tally import Figure
 
 
@@ -28,6 +29,7 @@ def lines(report: Report) -> list[tuple[str, str]]:
     ]
     told += [line for one in report.ranking for line in _ranking_lines(one)]
     told += [line for one in report.agreement for line in _agreement_lines(one)]
+    told += [("repeats", by(one.judge) + _stability_line(one)) for one in report.stability]
     told += [("people", by(one.judge) + _human_line(one)) for one in report.human]
     for judge in report.judges:
         controls = judge.controls
@@ -66,6 +68,15 @@ def _agreement_lines(found: JudgesAgreement) -> list[tuple[str, str]]:
         kappa = _coefficient(pair.kappa, pair.interval)
         told.append(("", f"{found.aspect}: {pair.one} and {pair.other}, kappa {kappa}{same}"))
     return told
+
+
+def _stability_line(found: Stability) -> str:
+    if found.same is None:
+        return f"{found.aspect}: no question was answered twice"
+    told = f"{found.aspect}: asked again, the same answer {found.same:.0%}"
+    if found.interval is not None:
+        told += f" [{found.interval[0]:.0%}, {found.interval[1]:.0%}]"
+    return f"{told} of the time, over {found.questions:,} questions"
 
 
 def _human_line(found: HumanFigure) -> str:

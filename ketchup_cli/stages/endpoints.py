@@ -82,7 +82,7 @@ async def _ask(endpoint: Endpoint, spec: JudgeSpec) -> _Found:
     with tempfile.TemporaryDirectory() as folder, Responses(Path(folder) / "asked") as kept:
         means = Means(
             pace=pace_of(spec),
-            budget=budget_of(spec),
+            budget=budget_of(spec).priced(endpoint.prices),
             limits=replace(limits_of(spec), attempts=1),
         )
         judge = Judge(wire, kept, means, address=server.address)

@@ -170,11 +170,11 @@ async def _ask_judges(
     abilities: dict[str, Abilities] = {}
     retries = 0
     with Responses(Path(spec.responses), read_only=spec.cache_only) as kept:
-        budget.spent = kept.spent(job)
+        budget.resume(kept.spent(job))
         for endpoint in endpoints_of(spec):
             means = Means(
                 pace=pace_of(spec),
-                budget=budget,
+                budget=budget.priced(endpoint.prices),
                 limits=limits_of(spec),
                 job=job,
                 refresh=spec.refresh,

@@ -1,12 +1,13 @@
 """What a judgement would take before anything is sent: calls, tokens, cost, time, and what it could show."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from pathlib import Path
 from typing import final
 
 from ketchup_cli.judging.answers import Usage
+from ketchup_cli.judging.budget import Prices
 from ketchup_cli.judging.client import Judge, Means
 from ketchup_cli.judging.prompts import messages
 from ketchup_cli.judging.responses import Responses
@@ -52,26 +53,27 @@ def expense(spec: JudgeSpec, calls: Sequence[Asked]) -> Expense:
         SpecError: no judge is named, or a budget stands without prices.
     """
     known = _kept(spec, calls)
-    todo = [call for one in known for call in one.todo]
-    budget = budget_of(spec)
-    prompt = sum(_most_tokens(call) for call in todo)
-    room = (
-        len(todo)
-        * sum(1 if one.protocol == "logprob" else spec.max_tokens for one in known)
-        // max(1, len(known))
+    each = [_bounds(one, room=spec.max_tokens) for one in known]
+    calls_count = sum(len(one.todo) for one in known)
+    prompt, room = (
+        sum(most.prompt for _, most in each),
+        sum(most.completion for _, most in each),
     )
-    least = Usage(prompt=prompt // _FEWER, completion=min(room, SHORTEST * len(todo)))
-    most = Usage(prompt=prompt, completion=room)
-    prices = budget.prices
+    priced = [(one.prices, bounds) for one, bounds in zip(known, each, strict=True)]
     return Expense(
         kept=sum(len(one.took_ms) for one in known),
-        calls=len(todo),
+        calls=calls_count,
         prompt=prompt,
         completion=room,
-        cost=(prices.cost(least), prices.cost(most)) if prices.known else None,
-        limit=budget.limit,
+        cost=(
+            sum((prices.cost(least) for prices, (least, _) in priced), Decimal(0)),
+            sum((prices.cost(most) for prices, (_, most) in priced), Decimal(0)),
+        )
+        if any(prices.known for prices, _ in priced)
+        else None,
+        limit=budget_of(spec).limit,
         seconds=_seconds(
-            spec, len(todo), prompt + room, [ms for one in known for ms in one.took_ms]
+            spec, calls_count, prompt + room, [ms for one in known for ms in one.took_ms]
         ),
     )
 
@@ -86,22 +88,26 @@ class _Known:
     todo: Sequence[Asked]
     took_ms: Sequence[float]
     """Of every call that is kept."""
+    prices: Prices
 
 
 def _kept(spec: JudgeSpec, calls: Sequence[Asked]) -> list[_Known]:
     """Return what is known of every judge, and left to ask it."""
     endpoints, path = endpoints_of(spec), Path(spec.responses)
-    nothing = _Known(protocol=spec.protocol, todo=calls, took_ms=())
+    nothing = [
+        _Known(protocol=spec.protocol, todo=calls, took_ms=(), prices=endpoint.prices)
+        for endpoint in endpoints
+    ]
     if spec.refresh or not path.is_file():
-        return [nothing] * len(endpoints)
+        return nothing
     found: list[_Known] = []
     with Responses(path, read_only=True) as kept:
         means = Means(pace=pace_of(spec), budget=budget_of(spec), limits=limits_of(spec))
-        for endpoint in endpoints:
+        for endpoint, unknown in zip(endpoints, nothing, strict=True):
             judge = Judge(None, kept, means, address=endpoint.server.address)
             abilities = known_abilities(judge, endpoint.server)
             if abilities is None:
-                found.append(nothing)
+                found.append(unknown)
                 continue
             todo: list[Asked] = []
             took_ms: list[float] = []
@@ -111,8 +117,16 @@ def _kept(spec: JudgeSpec, calls: Sequence[Asked]) -> list[_Known]:
                     todo.append(call)
                 else:
                     took_ms.append(answer.latency_ms)
-            found.append(_Known(protocol=abilities.protocol, todo=todo, took_ms=took_ms))
+            found.append(replace(unknown, protocol=abilities.protocol, todo=todo, took_ms=took_ms))
     return found
+
+
+def _bounds(known: _Known, *, room: int) -> tuple[Usage, Usage]:
+    """Return the least and the most tokens of what is left to ask one judge."""
+    prompt = sum(_most_tokens(call) for call in known.todo)
+    most = len(known.todo) * (1 if known.protocol == "logprob" else room)
+    least = Usage(prompt=prompt // _FEWER, completion=min(most, SHORTEST * len(known.todo)))
+    return least, Usage(prompt=prompt, completion=most)
 
 
 def _seconds(spec: JudgeSpec, calls: int, tokens: int, took_ms: Sequence[float]) -> float | None:

@@ -5,6 +5,8 @@ from decimal import Decimal
 from typing import final
 from urllib.parse import urlsplit
 
+import msgspec
+
 from ketchup_cli.errors import SpecError
 from ketchup_cli.judging.budget import Budget, Prices
 from ketchup_cli.judging.menus import RATINGS, VERDICTS, Menu
@@ -27,6 +29,7 @@ class Endpoint:
     """As it was written: it may hold a user's name, so it stands in no result."""
     key_file: str | None
     """Empty reads the environment; None sends no key."""
+    prices: Prices
 
 
 def judges_of(spec: JudgeSpec) -> tuple[OneJudgeSpec, ...]:
@@ -37,8 +40,9 @@ def judges_of(spec: JudgeSpec) -> tuple[OneJudgeSpec, ...]:
     """
     named = spec.judges or (OneJudgeSpec(model=spec.model),)
     found = tuple(
-        OneJudgeSpec(model=one.model, base_url=one.base_url or spec.base_url) for one in named
+        msgspec.structs.replace(one, base_url=one.base_url or spec.base_url) for one in named
     )
+    addresses = [(one.model, one.base_url) for one in found]
     for one in found:
         for field in ("base_url", "model"):
             if not getattr(one, field):
@@ -47,7 +51,7 @@ def judges_of(spec: JudgeSpec) -> tuple[OneJudgeSpec, ...]:
                     hint='[judge] base_url = "http://127.0.0.1:8080/v1", model = "NAME" in'
                     " ketchup.toml",
                 )
-        if found.count(one) > 1:
+        if addresses.count((one.model, one.base_url)) > 1:
             raise SpecError(
                 f"the judge `{one.model}` is named twice", hint="--judge MODEL@URL, each once"
             )
@@ -82,7 +86,14 @@ def endpoints_of(spec: JudgeSpec) -> tuple[Endpoint, ...]:
         own = len(addresses) == 1 or address == public_address(spec.base_url)
         key_file = spec.api_key_file if own else None
         key_file = spec.api_key_files.get(urlsplit(address).hostname or "", key_file)
-        found.append(Endpoint(server=server, base_url=one.base_url, key_file=key_file))
+        found.append(
+            Endpoint(
+                server=server,
+                base_url=one.base_url,
+                key_file=key_file,
+                prices=_prices_of(spec, one),
+            )
+        )
     return tuple(found)
 
 
@@ -95,19 +106,29 @@ def budget_of(spec: JudgeSpec) -> Budget:
     """Return what may be spent, by all judges together.
 
     Raises:
-        SpecError: a limit without a price.
+        SpecError: a limit, and a judge without a price.
     """
-    prices = Prices(
-        prompt=_decimal(spec.price_prompt),
-        cached=_decimal(spec.price_cached) if spec.price_cached else None,
-        completion=_decimal(spec.price_completion),
+    for one in judges_of(spec):
+        if spec.budget and not _prices_of(spec, one).known:
+            raise SpecError(
+                f"a budget of {spec.budget:g} means nothing without the prices of `{one.model}`",
+                hint="--price-in 0.15 --price-out 0.60, per million tokens; of one judge of"
+                " several --price-in MODEL=0.15",
+            )
+    return Budget(_prices(spec), _decimal(spec.budget) if spec.budget else None)
+
+
+def _prices_of(spec: JudgeSpec, one: OneJudgeSpec) -> Prices:
+    own = _prices(one)
+    return own if own.known else _prices(spec)
+
+
+def _prices(table: JudgeSpec | OneJudgeSpec) -> Prices:
+    return Prices(
+        prompt=_decimal(table.price_prompt),
+        cached=_decimal(table.price_cached) if table.price_cached else None,
+        completion=_decimal(table.price_completion),
     )
-    if spec.budget and not prices.known:
-        raise SpecError(
-            f"a budget of {spec.budget:g} means nothing without prices",
-            hint="--set price_prompt=0.15 --set price_completion=0.60, per million tokens",
-        )
-    return Budget(prices, _decimal(spec.budget) if spec.budget else None)
 
 
 def _decimal(number: float) -> Decimal:

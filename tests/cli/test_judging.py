@@ -139,6 +139,18 @@ def test_several_judges_are_named_with_their_servers_and_all_hosts_are_asked_abo
     assert "sent to judge.example" in told(refused)
 
 
+def test_prices_of_one_judge_and_of_all_are_typed_and_questions_repeated(ketchup) -> None:
+    judges = ("--judge", f"small@{HERE}", "--judge", f"large@{HERE}")
+    prices = ("--price-out", "1", "--price-out", "large=9", "--price-in", "0")
+
+    found = ketchup("judge", "one", "two", *judges, *prices, "--repeats", "2", "--dry-run")
+
+    assert found.code == 0
+    assert "60 items x 1 aspects x 2 orders x 2 times, and 20 controls = 260 calls" in told(found)
+    # 260 calls of each, with room for 512 tokens at 1 and at 9 a million
+    assert f"to {260 * 512 * (1 + 9) / 1e6:.4f}" in told(found)
+
+
 def test_a_teacher_of_the_judges_family_is_warned_of(ketchup, folder) -> None:
     written(Store.open(folder / "runs"), "my-llama", comparing.written(0.9))
 

@@ -56,7 +56,7 @@ def test_how_hard_one_tries_is_no_part_of_what_is_made(tmp_path: Path) -> None:
 
     assert identity(one) == identity(other)
     assert identity(one) != identity(msgspec.structs.replace(one, model="another"))
-    assert set(to_table(one)) - set(identity(one)) == JudgeSpec.asides
+    assert set(to_table(one)) - set(identity(one)) == JudgeSpec.asides | JudgeSpec.later
 
 
 def test_a_replay_makes_the_same_bytes_and_opens_no_socket(tmp_path: Path) -> None:
@@ -282,7 +282,7 @@ WRONG = {
     "itself": ({"against": "good"}, "`good` cannot be held against itself"),
     "rated": ({"mode": "rating", "against": "reference"}, "`reference` is nobody's opponent"),
     "shown": ({"against": "reference"}, "would know the opponent's text"),
-    "budget-alone": ({"budget": 1.0}, "means nothing without prices"),
+    "budget-alone": ({"budget": 1.0}, "means nothing without the prices of `fake`"),
 }
 
 

@@ -11,6 +11,7 @@ from fault_server import serving
 from judgements import judged, rows, spec, two
 
 from ketchup_cli.judging.responses import Responses
+from ketchup_cli.reporting import SilentReporter
 from ketchup_cli.store.find import Artifact
 
 
@@ -65,3 +66,17 @@ def test_the_document_says_how_much_was_planned_and_with_which_words(tmp_path: P
     assert (judge["planned"], judge["judged"], judge["unjudged"]) == (6, 3, {"invalid_json": 3})
     assert judge["prompts"].keys() == {"quality"}
     assert len(judge["prompts"]["quality"]) == 64
+
+
+def test_repeated_questions_say_how_stable_the_judge_is(tmp_path: Path) -> None:
+    async def wavers(with_: fs.Conversation) -> None:
+        await with_.send(fs.completion(fs.verdict("12"[with_.number % 2])))
+
+    reporter = SilentReporter()
+    with serving([wavers]) as server:
+        asked = spec(server.address, tmp_path, examples=4, controls=0, repeats=2, concurrency=1)
+        made = judged(tmp_path, two(tmp_path), asked, reporter)
+
+    (found,) = json.loads((made.path / "judge.json").read_text())["stability"]
+    assert (found["questions"], found["same"]) == (8, 0.0)
+    assert "asked again, the same answer 0%" in dict(reporter.notes)["repeats"]

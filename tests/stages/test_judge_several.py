@@ -1,14 +1,19 @@
 """Several judges, each on a server of its own."""
 
 import json
+from decimal import Decimal
 from pathlib import Path
 
 import fault_server as fs
+import msgspec
 import pytest
 from fault_server import serving
 from judgements import judged, rows, spec, two
 
+from ketchup_cli.errors import OverBudget, SpecError
+from ketchup_cli.spec import identity
 from ketchup_cli.spec_judge import OneJudgeSpec
+from ketchup_cli.stages import judge
 
 KEY = "sk-never-on-a-disk-1234567890"
 
@@ -42,7 +47,7 @@ def test_several_judges_on_several_servers_stand_side_by_side(tmp_path: Path) ->
         made = judged(tmp_path, inputs, spec(one.address, tmp_path, judges=judges, examples=10))
 
     found = json.loads((made.path / "judge.json").read_text())
-    assert [judge["name"] for judge in found["judges"]] == ["wise", "partial"]
+    assert [one["name"] for one in found["judges"]] == ["wise", "partial"]
     rates = {figure["judge"]: figure["win_rate"] for figure in found["figures"]}
     assert rates["partial"] == 0.5 < rates["wise"]
     assert {body["model"] for body in other.bodies} == {"partial"}
@@ -61,3 +66,45 @@ def test_a_key_is_sent_to_no_other_server_than_its_own(
 
     assert {sent["authorization"] for sent in one.headers} == {f"Bearer {KEY}"}
     assert KEY not in str(other.headers)
+
+
+def test_each_judge_has_its_own_price_and_all_share_the_budget(tmp_path: Path) -> None:
+    inputs = two(tmp_path)
+    with serving([likes_the_better]) as one, serving([likes_the_first]) as other:
+        judges = (
+            OneJudgeSpec(model="dear", price_completion=1000.0),
+            OneJudgeSpec(model="cheap", base_url=other.address),
+        )
+        asked = spec(
+            one.address, tmp_path, judges=judges, examples=5, controls=0, price_completion=10.0
+        )
+        expense = judge.estimate(asked, inputs)
+        made = judged(tmp_path, inputs, asked)
+        paid = Decimal(made.manifest.summary["spent"])
+        bounded = msgspec.structs.replace(asked, refresh=True, budget=0.5, concurrency=1)
+        (tmp_path / "again").mkdir()
+        with pytest.raises(OverBudget):
+            judged(tmp_path / "again", two(tmp_path / "again"), bounded)
+
+    # ten calls and two plain questions of each, 20 tokens an answer
+    assert paid == 12 * 20 * (Decimal(1000) + 10) / 1_000_000
+    assert expense.cost
+    assert float(expense.cost[1]) == pytest.approx(10 * 512 * (1000 + 10) / 1e6)
+
+
+def test_a_budget_takes_the_price_of_every_judge(tmp_path: Path) -> None:
+    judges = (OneJudgeSpec(model="a", price_prompt=1.0), OneJudgeSpec(model="b"))
+    asked = spec("http://judge/v1", tmp_path, judges=judges, budget=1.0)
+
+    with pytest.raises(SpecError, match="means nothing without the prices of `b`"):
+        judge.plan(asked, two(tmp_path))
+
+
+def test_what_a_judge_costs_is_no_part_of_what_is_made(tmp_path: Path) -> None:
+    cheap, dear = (
+        spec("http://judge/v1", tmp_path, judges=(OneJudgeSpec(model="a", price_prompt=price),))
+        for price in (1.0, 9.0)
+    )
+
+    assert identity(cheap) == identity(dear)
+    assert identity(cheap)["judges"] == [{"model": "a", "base_url": ""}]
