@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Protocol, final
+from typing import Literal, Protocol, TypeVar, final
 
 from ketchup_cli.statistics.claims import ITEMS_ASKED, Claim, shown
 from ketchup_cli.statistics.means import clustered, mean_interval
@@ -57,6 +58,42 @@ class Mean:
     """Two-sided, of no difference; before any correction."""
     detectable: float | None
     """Smallest distance from no difference that is found with 80 % power."""
+
+
+class Told(Protocol):
+    """A call of any kind that a judge was asked."""
+
+    @property
+    def judge(self) -> str:
+        """Who was asked."""
+
+    @property
+    def control(self) -> str | None:
+        """Which control it is, if it is one."""
+
+
+Row = TypeVar("Row", bound=Told)
+
+
+def by_judge(
+    rows: Iterable[Row], of: Callable[[Row], tuple[str, ...]], *, panel: Sequence[str]
+) -> dict[tuple[str, ...], list[Row]]:
+    """Return the rows by judge and what else they are of, controls left out.
+
+    Args:
+        rows: of one judge or several.
+        of: what a row is of.
+        panel: judges whose rows stand together too, after all others, as those of `PANEL`; fewer
+            than two make none.
+    """
+    alone: dict[tuple[str, ...], list[Row]] = defaultdict(list)
+    together: dict[tuple[str, ...], list[Row]] = defaultdict(list)
+    for row in rows:
+        if row.control is None:
+            alone[row.judge, *of(row)].append(row)
+            if len(panel) > 1 and row.judge in panel:
+                together[PANEL, *of(row)].append(row)
+    return {**alone, **together}
 
 
 def mean_over_items(

@@ -17,6 +17,7 @@ from ketchup_cli.judging.measures import (
     PANEL,
     Resampling,
     Scale,
+    by_judge,
     corrected,
     mean_over_items,
     nothing_claimed,
@@ -29,9 +30,6 @@ RATING = Scale(least=LEAST, most=MOST, none=(LEAST + MOST) / 2)
 """Of one system, whose mean is held against nothing."""
 APART = Scale(least=LEAST - MOST, most=MOST - LEAST, none=0.0)
 """Of one system's rating less another's."""
-
-Groups = Mapping[tuple[str, str, str], Sequence[Rated]]
-"""Ratings by judge, aspect and system."""
 
 
 class RatingFigure(msgspec.Struct, frozen=True, kw_only=True):
@@ -98,18 +96,12 @@ def rating_figures(
     return tuple(_figure(key, group, how=how) for key, group in _groups(rows, panel=panel).items())
 
 
-def _groups(rows: Sequence[Rated], *, panel: Sequence[str]) -> Groups:
-    groups: dict[tuple[str, str, str], list[Rated]] = defaultdict(list)
-    together: dict[tuple[str, str, str], list[Rated]] = defaultdict(list)
-    for row in rows:
-        if row.control is None:
-            groups[row.judge, row.aspect, row.system].append(row)
-            if len(panel) > 1 and row.judge in panel:
-                together[PANEL, row.aspect, row.system].append(row)
-    return {**groups, **together}
+def _groups(rows: Sequence[Rated], *, panel: Sequence[str]) -> dict[tuple[str, ...], list[Rated]]:
+    """Return the rows by judge, aspect and system."""
+    return by_judge(rows, lambda row: (row.aspect, row.system), panel=panel)
 
 
-def _figure(key: tuple[str, str, str], rows: Sequence[Rated], *, how: Resampling) -> RatingFigure:
+def _figure(key: tuple[str, ...], rows: Sequence[Rated], *, how: Resampling) -> RatingFigure:
     import numpy
 
     judge, aspect, system = key

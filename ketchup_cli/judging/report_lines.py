@@ -133,6 +133,22 @@ def _figure_line(figure: Figure) -> str:
         counts,
         f"orders agree {figure.consistency:.0%}" if figure.consistency is not None else "",
         f"first slot {figure.first_slot:.0%}" if figure.first_slot is not None else "",
-        f"at equal length {figure.length_adjusted:.1%}" if figure.length_adjusted else "",
+        f"{figure.length_ratio:.2f} times as long",
+        _length_line(figure),
+        _unjudged_line(figure),
+        "" if figure.detectable is None else f"finds {figure.detectable:.1%} or more",
     ]
     return ", ".join(filter(None, parts))
+
+
+def _length_line(figure: Figure) -> str:
+    if figure.length_adjusted is None:
+        return ""
+    return f"at equal length {figure.length_adjusted:.1%}"
+
+
+def _unjudged_line(figure: Figure) -> str:
+    if not figure.unjudged:
+        return ""
+    worst, best = figure.bounds
+    return f"{figure.unjudged} unjudged: {worst:.1%} if lost, {best:.1%} if won"

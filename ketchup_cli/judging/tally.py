@@ -21,6 +21,7 @@ from ketchup_cli.judging.measures import (
     PANEL,
     Resampling,
     Scale,
+    by_judge,
     corrected,
     mean_over_items,
     nothing_claimed,
@@ -145,14 +146,7 @@ def figures(
         panel: judges whose values are averaged into figures of their own, `PANEL`; fewer than two
             make none.
     """
-    groups: dict[tuple[str, ...], list[Judgment]] = defaultdict(list)
-    together: dict[tuple[str, ...], list[Judgment]] = defaultdict(list)
-    for row in judgments:
-        if row.control is None:
-            groups[row.judge, row.x, row.y, row.aspect].append(row)
-            if len(panel) > 1 and row.judge in panel:
-                together[PANEL, row.x, row.y, row.aspect].append(row)
-    groups.update(together)
+    groups = by_judge(judgments, lambda row: (row.x, row.y, row.aspect), panel=panel)
     found = [
         _figure(rows, judge=key[0], tests=len(groups), how=how) for key, rows in groups.items()
     ]
@@ -170,12 +164,8 @@ def cautious_verdicts(
 
     A win stands only where both orders say so; None is where one of them came to nothing.
     """
-    both: dict[tuple[str, str, str, int], dict[str, Judgment]] = defaultdict(dict)
-    for row in rows:
-        if row.control is None:
-            both[row.item, row.x, row.y, row.repeat][row.order] = row
-    units = {key: _unit(pair) for key, pair in both.items()}
-    return {key: None if unit is None else unit.verdict for key, unit in units.items()}
+    units = _units(rows)
+    return {key[1:]: None if unit is None else unit.verdict for key, unit in units.items()}
 
 
 def controls_of(judgments: Iterable[Judgment]) -> Controls:
@@ -206,18 +196,28 @@ def unjudged(rows: Iterable[Row]) -> dict[str, int]:
 
 def values_by_item(rows: Sequence[Judgment]) -> dict[str, float]:
     """Return the mean value for x of every item one judge judged on one pair and aspect."""
-    both: dict[tuple[str, int], dict[str, Judgment]] = defaultdict(dict)
+    return _by_item(_judged(_units(rows)))
+
+
+Units = Mapping[tuple[str, str, str, str, int], "_Unit | None"]
+"""By judge, item, x, y and repeat, on one aspect; None where one of its orders came to nothing."""
+
+
+def _units(rows: Iterable[Judgment]) -> Units:
+    both: dict[tuple[str, str, str, str, int], dict[str, Judgment]] = defaultdict(dict)
     for row in rows:
         if row.control is None:
-            both[row.item, row.repeat][row.order] = row
-    return _by_item([unit for pair in both.values() if (unit := _unit(pair)) is not None])
+            both[row.judge, row.item, row.x, row.y, row.repeat][row.order] = row
+    return {key: _unit(pair) for key, pair in both.items()}
+
+
+def _judged(units: Units) -> list[_Unit]:
+    return [unit for unit in units.values() if unit is not None]
 
 
 def _figure(rows: Sequence[Judgment], *, judge: str, tests: int, how: Resampling) -> Figure:
-    both: dict[tuple[str, str, int], dict[str, Judgment]] = defaultdict(dict)
-    for row in rows:
-        both[row.judge, row.item, row.repeat][row.order] = row
-    units = [unit for pair in both.values() if (unit := _unit(pair)) is not None]
+    asked = _units(rows)
+    units = _judged(asked)
     decisive = [row.slot for row in rows if row.slot in {"1", "2"}]
     values = _by_item(units)
     mean = mean_over_items(values, RATE, tests=tests, how=how)
@@ -226,8 +226,8 @@ def _figure(rows: Sequence[Judgment], *, judge: str, tests: int, how: Resampling
         x=rows[0].x,
         y=rows[0].y,
         aspect=rows[0].aspect,
-        units=len(both),
-        unjudged=len(both) - len(units),
+        units=len(asked),
+        unjudged=len(asked) - len(units),
         clusters=mean.clusters,
         wins=sum(unit.verdict == "x" for unit in units),
         ties=sum(unit.verdict == "tie" for unit in units),
@@ -237,7 +237,7 @@ def _figure(rows: Sequence[Judgment], *, judge: str, tests: int, how: Resampling
         bounds=RATE.bounds(
             sum(unit.value for unit in units),
             judged=len(units),
-            missing=len(both) - len(units),
+            missing=len(asked) - len(units),
         ),
         p=mean.p,
         p_holm=None,

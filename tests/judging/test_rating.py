@@ -7,7 +7,7 @@ from judged import FORM, SYSTEMS, items
 from ketchup_cli.judging.answers import Answer
 from ketchup_cli.judging.client import Said
 from ketchup_cli.judging.controls import Controls
-from ketchup_cli.judging.measures import Resampling
+from ketchup_cli.judging.measures import PANEL, Resampling
 from ketchup_cli.judging.rating import Rated, rating_calls, rating_controls
 from ketchup_cli.judging.rating import rated as row_of
 from ketchup_cli.judging.rating_figures import (
@@ -114,6 +114,38 @@ def test_two_systems_are_held_against_each_other_item_by_item() -> None:
     assert found.difference == pytest.approx(-0.25)
     assert found.claim == "this judge rates b above a in quality"
     assert found.p_holm == found.p
+
+
+def test_the_panel_rates_an_item_where_all_its_judges_do() -> None:
+    rows = [
+        *rated([5.0, 4.0, None, 2.0], judge="m"),
+        *rated([3.0, 2.0, 1.0, None], judge="n"),
+        *rated([1.0, 1.0, 1.0, 1.0], judge="o"),
+    ]
+
+    found = rating_figures(rows, how=Resampling(resamples=1000, seed=0), panel=("m", "n"))
+
+    assert [one.judge for one in found] == ["m", "n", "o", PANEL]
+    # a lenient judge that is missing would lower the mean without anything being worse
+    assert (found[-1].mean, found[-1].items, found[-1].unjudged) == (3.5, 4, 2)
+    assert found[-1].bounds == ((7 + 2 * 1) / 4, (7 + 2 * 5) / 4)
+
+
+def test_judges_together_claim_in_the_name_of_all_and_count_as_one_more_test() -> None:
+    rows = [
+        row
+        for judge, level in (("m", 3.0), ("n", 2.0))
+        for system, above in (("a", 1.0), ("b", 0.0))
+        for row in rated([level + above] * 40, judge=judge, system=system)
+    ]
+
+    found = rating_differences(
+        rows, ("a", "b"), how=Resampling(resamples=1000, seed=0), panel=("m", "n")
+    )
+
+    assert [one.judge for one in found] == ["m", "n", PANEL]
+    assert found[-1].claim == "the judges together rate a above b in quality"
+    assert found[-1].p_holm == pytest.approx(3 * (found[-1].p or 0))
 
 
 def test_swapping_the_systems_mirrors_the_difference() -> None:

@@ -6,6 +6,9 @@ from judged import judged, judgment
 
 from ketchup_cli.judging.controls import Controls
 from ketchup_cli.judging.measures import Resampling
+from ketchup_cli.judging.probe import Abilities
+from ketchup_cli.judging.report import Terms, make_report
+from ketchup_cli.judging.report_lines import lines
 from ketchup_cli.judging.tally import Figure, Judgment, controls_of, figures, unjudged
 
 SWAPPED = {"x": "y", "y": "x", "tie": "tie"}
@@ -35,6 +38,26 @@ def test_a_judge_that_always_takes_the_first_slot_prefers_nobody() -> None:
 
     assert (found.win_rate, found.first_slot, found.consistency) == (0.5, 1.0, 0.0)
     assert found.claim.startswith("no difference")
+
+
+def test_a_line_holds_every_figure_of_a_pair() -> None:
+    rows = [*judged([("x", "x")] * 24 + [("y", "y")] * 8 + [("x", None)] * 4, characters=(30, 20))]
+    terms = Terms(
+        judges={"": Abilities(protocol="text")},
+        task="Summarise.",
+        aspects={"quality": "Better?"},
+        systems=("a", "b"),
+        how=Resampling(resamples=1000, seed=0),
+    )
+
+    told = dict(lines(make_report(rows, terms)))["quality"]
+
+    # 0.5 + (1.96 + 0.842) * sd / sqrt(32), sd the root of 24 * 8 / (32 * 31)
+    assert told.startswith("a against b: 75.0% [")
+    assert told.endswith(
+        "24 won, 0 tied, 8 lost, orders agree 100%, first slot 53%, 1.50 times as long, at equal"
+        " length 75.0%, 4 unjudged: 66.7% if lost, 77.8% if won, finds 71.8% or more"
+    )
 
 
 def test_few_items_give_no_claim_however_they_fall() -> None:
