@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import typing
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields, replace
@@ -12,11 +14,13 @@ from torch import Tensor
 
 from ketchup_cli import functional as F
 from ketchup_cli import objectives
+from ketchup_cli.errors import SpecError
 from ketchup_cli.objectives import Objective
 from ketchup_cli.signals import (
     Batch,
     HeldLogits,
     Inputs,
+    Prefixes,
     SequenceLoss,
     Sizes,
     StudentSignal,
@@ -42,6 +46,8 @@ _SIZES = Sizes(
     student_encoder_layers=1,
     teacher_encoder_layers=2,
 )
+_LATE = 1_000_000
+"""Updates after which every schedule has come to its end."""
 _LOGITS, _TAKEN = "student.logits", "student.logp_taken"
 _OWN, _PART = "teacher.own", "parts."
 
@@ -63,6 +69,8 @@ class Subject:
     teacher: TeacherSignal
     reference: StudentSignal
     point: Point
+    update: int = 0
+    """Optimiser steps taken before, for an objective with a schedule."""
 
     def at(self, point: Point) -> Tensor:
         """Return the unreduced loss [N], 0 on padding."""
@@ -86,6 +94,7 @@ class Subject:
                     for name, value in signals.items()
                     if name.startswith(_PART)
                 },
+                update=self.update,
             )
         )
         if isinstance(loss, TokenLoss):
@@ -93,38 +102,79 @@ class Subject:
         return loss.loss_B if isinstance(loss, SequenceLoss) else loss.loss[None]
 
 
-def subjects(name: str | None = None, *, seed: int = 0) -> Iterator[Subject]:
+def subjects(
+    name: str | None = None, *, seed: int = 0, combined: bool = False
+) -> Iterator[Subject]:
     """Yield an objective, or all of them, with each preset and each choice of a word it offers.
 
-    Where an objective takes the teacher's top entries or all its logits, both are tried.
+    A number is tried as 0 too, where that is allowed: it mostly turns something off. Where an
+    objective takes the teacher's top entries or all its logits, both are tried; where its loss is
+    another on other completions, or late in a run, those are tried as well.
+
+    Args:
+        name: one objective, or None for all.
+        seed: which random point.
+        combined: every combination of words in place of each word alone.
 
     Raises:
         SpecError: there is no such objective.
     """
     for each in objectives.names() if name is None else (name,):
-        for title, table in _variants(each):
+        for title, table in _variants(each, combined=combined):
             objective = objectives.build({"name": each, **table})[0].objective
             for detail in _details(objective):
                 shown = f"{title}, all logits" if detail != objective.needs.teacher else title
-                yield subject(objective, name=shown, detail=detail, seed=seed)
+                yield from _situations(objective, name=shown, detail=detail, seed=seed)
 
 
-def _variants(name: str) -> Iterator[tuple[str, dict[str, Any]]]:
+def _situations(
+    objective: Objective, *, name: str, detail: TeacherDetail, seed: int
+) -> Iterator[Subject]:
+    """Yield the objective on all completions it learns from, early and late, as far as it matters."""
+    seen: list[Tensor] = []
+    for prefixes in objective.shares:
+        own = subject(objective, name=name, detail=detail, seed=seed, prefixes=prefixes)
+        for made in (own, replace(own, name=f"{name}, late", update=_LATE)):
+            loss = made.at(made.point)
+            if not any(torch.equal(loss, other) for other in seen):
+                where = f", on {prefixes}" if seen and made is own else ""
+                yield replace(made, name=made.name + where)
+                seen.append(loss)
+
+
+def _variants(name: str, *, combined: bool) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield every setting of an objective that is tried once, by what is said of it."""
     kind = objectives.load(name)
-    hints = typing.get_type_hints(kind)
     tables: dict[str, dict[str, Any]] = {name: {}}
     for preset, table in kind.presets.items():
         tables[f"{name}, preset {preset}"] = dict(table.get("objective", {}))
-    for field in fields(typing.cast(Any, kind)):
-        hint = hints[field.name]
-        words = typing.get_args(hint) if typing.get_origin(hint) is typing.Literal else ()
-        tables |= {f"{name}, {field.name}={word}": {field.name: word} for word in words}
+    choices = _choices(kind)
+    words = {field: own for field, own in choices.items() if own != (0,)}
+    chosen = itertools.product(*words.values()) if combined else ()
+    several = [dict(zip(words, each, strict=True)) for each in chosen]
+    alone = [{field: choice} for field, own in choices.items() for choice in own]
+    for table in several or alone:
+        tables[", ".join([name, *(f"{field}={word}" for field, word in table.items())])] = table
     seen = []
     for title, table in tables.items():
-        (term, *_) = objectives.build({"name": name, **table})
-        if term not in seen:
-            seen.append(term)
-            yield title, table
+        with contextlib.suppress(SpecError):  # a number that may not be 0, words that do not agree
+            (term, *_) = objectives.build({"name": name, **table})
+            if term not in seen:
+                seen.append(term)
+                yield title, table
+
+
+def _choices(kind: type[Objective]) -> dict[str, tuple[Any, ...]]:
+    """Return the words a field may hold, or 0 for a number."""
+    hints = typing.get_type_hints(kind)
+    found: dict[str, tuple[Any, ...]] = {}
+    for field in fields(typing.cast(Any, kind)):
+        hint = hints[field.name]
+        if typing.get_origin(hint) is typing.Literal:
+            found[field.name] = typing.get_args(hint)
+        elif hint in {int, float}:
+            found[field.name] = (0,)
+    return found
 
 
 def _details(objective: Objective) -> tuple[TeacherDetail, ...]:
@@ -133,12 +183,17 @@ def _details(objective: Objective) -> tuple[TeacherDetail, ...]:
 
 
 def subject(
-    objective: Objective, *, name: str, detail: TeacherDetail | None = None, seed: int = 0
+    objective: Objective,
+    *,
+    name: str,
+    detail: TeacherDetail | None = None,
+    seed: int = 0,
+    prefixes: Prefixes = "student",
 ) -> Subject:
     """Return an objective at a random point, with a teacher who gives `detail`."""
     generator = torch.Generator().manual_seed(seed)
     needs = objective.needs
-    batch = _batch(generator)
+    batch = replace(_batch(generator), source=prefixes)
     shape = (*batch.tokens_BT.shape, _VOCABULARY)
     teacher_BTV, student_BTV, own_BTV, reference_BTV = (_normal(generator, *shape) for _ in "psor")
     point = {_LOGITS: student_BTV}

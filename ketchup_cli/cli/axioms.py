@@ -21,22 +21,31 @@ NameArgument = Annotated[
     str | None, typer.Argument(metavar="[NAME]", help="One objective; none means all.")
 ]
 SeedOption = Annotated[int, typer.Option("--seed", metavar="N", help="Which random point.")]
+CombinationsOption = Annotated[
+    bool,
+    typer.Option("--combinations", help="Every combination of words, in place of each alone."),
+]
 
 
 def check_grads(
-    name: NameArgument = None, seed: SeedOption = 0, json: o.InspectJsonOption = False
+    name: NameArgument = None,
+    seed: SeedOption = 0,
+    combinations: CombinationsOption = False,
+    json: o.InspectJsonOption = False,
 ) -> int:
     """Hold losses against the axioms of a gradient.
 
-    Every objective, with each preset and each choice of a word, at a random point in float64: RD.1
-    (a sum), RD.2 (linear in what comes back), RD.5 (the chain rule at the seam of student and loss),
-    and adjoint, which compares the gradient with differences of the value while what the loss
-    detaches is held still. Numbers are relative errors. Leaves with 3 where one is too large.
+    Every objective, with each preset, each choice of a word and each number that may be 0, on all
+    completions it learns from, early in a run and late, at a random point in float64: RD.1 (a sum),
+    RD.2 (linear in what comes back), RD.5 (the chain rule at the seam of student and loss), and
+    adjoint, which compares the gradient with differences of the value while what the loss detaches is
+    held still. Numbers are relative errors. Leaves with 3 where one is too large.
     """
     from ketchup_cli.axioms.checks import AXIOMS, examine
     from ketchup_cli.axioms.subjects import subjects
 
-    found = {subject.name: tuple(examine(subject)) for subject in subjects(name, seed=seed)}
+    tried = subjects(name, seed=seed, combined=combinations)
+    found = {subject.name: tuple(examine(subject)) for subject in tried}
     failed = [finding for row in found.values() for finding in row if not finding.holds]
     if json:
         print_json({

@@ -1,5 +1,6 @@
 """The checker itself: what holds passes, and each planted fault is found by its axiom."""
 
+import functools
 from dataclasses import dataclass
 
 import pytest
@@ -62,6 +63,21 @@ def test_a_sound_loss_holds(f):
     assert failing(f) == set()
 
 
+def test_a_fault_on_other_completions_is_found_there():
+    @dataclass(frozen=True)
+    class Elsewhere(Planted):
+        def __call__(self, inputs):
+            if inputs.batch.source == "student":
+                return TokenLoss(loss_BT=inputs.student.logp_taken_BT, metrics={})
+            return Planted.__call__(self, inputs)
+
+    faulty = Elsewhere(f=function(torch.square, lambda x, b: x * b))
+    there = subject(faulty, name="planted", prefixes="rehearsal")
+
+    assert all(finding.holds for finding in examine(subject(faulty, name="planted")))
+    assert [finding.axiom for finding in examine(there) if not finding.holds] == ["adjoint"]
+
+
 FAULTS = {
     "a factor is missing": (function(torch.square, lambda x, b: x * b), {"adjoint"}),
     "what comes back is ignored": (
@@ -98,9 +114,51 @@ def test_every_objective_of_the_registry_is_examined():
     assert examined == set(objectives.names())
 
 
+@functools.cache
+def names_of(name, **settings):
+    return [item.name for item in subjects(name, **settings)]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "kdrl, mixer=opd-then-rl",
+        "kdrl, mixer=opd-then-rl, late",
+        "kdrl, estimator=k3-ratio",
+        "kdrl, mask=group",
+        "kdrl, clip=0",
+        "dph_rl, divergence=js, on rehearsal",
+        "js, mixture=exact, on student",
+        "cmlm, length_weight=0",
+    ],
+)
+def test_what_changes_a_loss_is_examined_by_default(name):
+    assert name in names_of(name.partition(",")[0])
+
+
+def test_what_changes_no_loss_is_examined_once():
+    names = names_of("dph_rl")
+
+    assert len(set(names)) == len(names)
+    assert not [name for name in names if "late" in name]
+
+
+def test_every_combination_of_words_is_examined_where_that_is_asked():
+    names = set(names_of("dph_rl", combined=True))
+
+    assert names >= {
+        f"dph_rl, divergence={divergence}, spread={spread}, on rehearsal"
+        for divergence in ("js", "alpha", "reverse")
+        for spread in ("deviation", "none")
+    }
+    assert not {name for name in names if "=0" in name}
+
+
 @pytest.mark.parametrize("name", objectives.names())
 def test_every_objective_holds_every_axiom(name):
-    found = [finding for item in subjects(name, seed=3) for finding in examine(item)]
+    # numbers at 0 are left to the command: they are as many again, and slow
+    tried = [item for item in subjects(name, seed=3) if "=0" not in item.name]
+    found = [finding for item in tried for finding in examine(item)]
 
     assert len({finding.axiom for finding in found}) == len(AXIOMS)
     assert [finding for finding in found if not finding.holds] == []

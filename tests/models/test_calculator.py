@@ -22,6 +22,7 @@ from ketchup_cli.specs import DecodingSpec
 
 PLAIN = Sampling(samples=3, max_new_tokens=LENGTH)
 COUNTING = replace(PLAIN, calculator=True)
+every_family = pytest.mark.parametrize("architecture", tiny.FAMILIES)
 every_architecture = pytest.mark.parametrize("architecture", tiny.ARCHITECTURES)
 
 
@@ -92,7 +93,7 @@ def texts_of(policy: Policy, batch: Batch) -> list[str]:
     ])
 
 
-@every_architecture
+@every_family
 def test_every_sum_of_a_sample_has_its_result(architecture: str) -> None:
     policy = chained(architecture)
     found = [end for text in texts_of(policy, sampled(policy)) for end in outcomes(text)]
@@ -101,7 +102,7 @@ def test_every_sum_of_a_sample_has_its_result(architecture: str) -> None:
     assert found.count("completed") > 5
 
 
-@pytest.mark.parametrize("architecture", tiny.FAMILIES)
+@every_family
 def test_a_model_left_alone_gets_sums_wrong(architecture: str) -> None:
     policy = chained(architecture)
     texts = texts_of(policy, sampled(policy, PLAIN))
@@ -109,7 +110,7 @@ def test_a_model_left_alone_gets_sums_wrong(architecture: str) -> None:
     assert any("begun otherwise" in outcomes(text) for text in texts)
 
 
-@every_architecture
+@every_family
 def test_forced_tokens_are_those_of_results_and_certain(architecture: str) -> None:
     policy = chained(architecture)
     batch = sampled(policy)
@@ -129,7 +130,7 @@ def test_forced_tokens_are_those_of_results_and_certain(architecture: str) -> No
     assert not bool((batch.forced_BT & (batch.mask_BT == 0)).any())
 
 
-@every_architecture
+@every_family
 def test_tokens_of_its_own_have_the_log_prob_of_teacher_forcing(architecture: str) -> None:
     policy = chained(architecture)
     batch = sampled(policy)
@@ -142,7 +143,7 @@ def test_tokens_of_its_own_have_the_log_prob_of_teacher_forcing(architecture: st
     torch.testing.assert_close(batch.behaviour_logp_BT[own_BT], logp_BT[own_BT], atol=1e-4, rtol=0)
 
 
-@pytest.mark.parametrize("architecture", tiny.FAMILIES)
+@every_family
 def test_a_sample_with_a_calculator_does_not_depend_on_its_batch(architecture: str) -> None:
     policy = chained(architecture)
     together = texts_of(policy, sampled(policy))
@@ -152,7 +153,7 @@ def test_a_sample_with_a_calculator_does_not_depend_on_its_batch(architecture: s
     assert alone == together[:3] + together[-3:]
 
 
-@pytest.mark.parametrize("architecture", tiny.FAMILIES)
+@every_family
 def test_a_sample_is_the_same_up_to_its_first_result(architecture: str) -> None:
     policy = chained(architecture)
     plain, counting = sampled(policy, PLAIN), sampled(policy)
@@ -179,7 +180,7 @@ def test_a_calculator_with_nothing_to_do_changes_nothing() -> None:
     assert torch.equal(plain.tokens_BT, counting.tokens_BT)
 
 
-@pytest.mark.parametrize("architecture", tiny.FAMILIES)
+@every_family
 def test_a_teacher_that_reads_along_reads_the_results(architecture: str) -> None:
     policy = chained(architecture)
     mixed = replace(COUNTING, teacher_share=0.5)
@@ -190,7 +191,7 @@ def test_a_teacher_that_reads_along_reads_the_results(architecture: str) -> None
 
 
 @pytest.mark.parametrize("method", ["greedy", "beam", "sample"])
-@pytest.mark.parametrize("architecture", tiny.FAMILIES)
+@every_family
 def test_generated_text_has_its_results_and_only_counts_its_own_tokens(
     architecture: str, method: str
 ) -> None:
@@ -213,7 +214,7 @@ def test_generated_text_has_its_results_and_only_counts_its_own_tokens(
         assert "completed" in outcomes(item.text)
 
 
-@pytest.mark.parametrize("architecture", tiny.FAMILIES)
+@every_family
 def test_an_n_best_list_holds_no_text_with_another_result(architecture: str) -> None:
     policy = chained(architecture)
     decoding = DecodingSpec(method="beam", beams=4, texts=4, max_new_tokens=14, calculator=True)
