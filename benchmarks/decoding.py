@@ -8,8 +8,8 @@ right, mask-predict for the one that fills in. Both have the same layers and ran
 are of `--tokens` tokens in both, the end token included. With `--models`, two folders of trained students,
 both answer sentences of `--corpus` in as many tokens as they like, up to `--tokens`. The greedy student
 is also timed with one bare call of transformers' `generate`, and the ratio is to the faster of the two.
-Turns alternate, so that other work on the machine meets all of them. `products` are the linear layers
-of one way alone, run again on inputs of the same sizes: what no loop around them could save.
+Turns alternate, so that other work on the machine meets all of them. `products` are the matrix
+products of one way alone, run again: what no loop around them could save.
 """
 
 import argparse
@@ -18,12 +18,12 @@ import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, final
 
 import torch
 from readings import described
 from subject import make_examples, make_policy
-from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from ketchup_cli.models.encode import Limits, Row, encode_prompts
 from ketchup_cli.models.generation.hf import generate
@@ -33,6 +33,8 @@ from ketchup_cli.models.shrink import to_cmlm
 from ketchup_cli.records import Example
 from ketchup_cli.specs import DecodingSpec
 
+Way = Callable[[Sequence[Row]], None]
+PRODUCTS = frozenset({"linear", "matmul", "mm", "addmm", "bmm"})
 TARGET = 3.0
 """Times as many sentences a second as the student of equal size."""
 
@@ -43,7 +45,10 @@ def main() -> None:
     torch.set_num_threads(given.threads)
     writer, filler, rows = students(given)
     greedy = DecodingSpec(max_new_tokens=given.tokens)
-    writers = (lambda row: one(writer, row, greedy), lambda row: bare(writer, row, given.tokens))
+    writers = (
+        lambda rows: answer(writer, rows, greedy),
+        lambda rows: bare(writer, rows, given.tokens),
+    )
     print(f"{writer.model.num_parameters():,} and {filler.model.num_parameters():,} parameters")
     print(
         f"{len(rows)} sentences of {'at most ' if given.models else ''}{given.tokens} tokens at batch"
@@ -63,8 +68,8 @@ def main() -> None:
                 "greedy": writers[0],
                 "bare generate": writers[1],
                 f"mask-predict {iterations} x {lengths}": fill,
-                "products of generate": products(writer, writers[1], rows),
-                "products of mask-predict": products(filler, fill, rows),
+                "products of generate": products(writers[1], rows),
+                "products of mask-predict": products(fill, rows),
             }
             _compare(ways, rows, repeats=given.repeats)
 
@@ -87,39 +92,42 @@ def students(given: argparse.Namespace) -> tuple[Policy, Policy, tuple[Row, ...]
     return writer, filler, encode_prompts(writer, examples, Limits(prompt=512)).rows
 
 
-def make_fill(filler: Policy, decoding: DecodingSpec) -> Callable[[Row], None]:
-    """Return what answers one row by mask-predict."""
-    return lambda row: one(filler, row, decoding)
+def make_fill(filler: Policy, decoding: DecodingSpec) -> Way:
+    """Return what answers rows by mask-predict."""
+    return lambda rows: answer(filler, rows, decoding)
 
 
-def products(
-    policy: Policy, way: Callable[[Row], None], rows: Sequence[Row]
-) -> Callable[[Row], None]:
-    """Return what runs for a row the linear layers that `way` runs, and nothing else."""
-    inputs: dict[str, list[tuple[Tensor, Tensor]]] = {}
-    for row in rows:
-        calls = inputs[row.id] = []
+@final
+class Noting(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Keeps every matrix product that runs under it, with what it multiplied."""
 
-        def note(layer: nn.Module, given: tuple[Tensor, ...], calls: list[Any] = calls) -> None:
-            calls.append((layer.weight, torch.zeros(given[0].shape)))
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.calls: list[tuple[Any, Any]] = []
 
-        layers = [layer for layer in policy.model.modules() if isinstance(layer, nn.Linear)]
-        hooks = [layer.register_forward_pre_hook(note) for layer in layers]
-        way(row)
-        for hook in hooks:
-            hook.remove()
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Run what is asked for, and keep it if it is a product."""
+        del types
+        if func.overloadpacket.__name__ in PRODUCTS:
+            self.calls.append((func, args))
+        return func(*args, **(kwargs or {}))
 
-    @torch.no_grad()
-    def run(row: Row) -> None:
-        for weight, x in inputs[row.id]:
-            nn.functional.linear(x, weight)
+
+def products(way: Way, rows: Sequence[Row]) -> Way:
+    """Return what runs the matrix products that a way of answering rows runs, and nothing else."""
+    noting = Noting()
+    with noting:
+        way(rows)
+
+    @torch.inference_mode()
+    def run(_rows: Sequence[Row]) -> None:
+        for product, args in noting.calls:
+            product(*args)
 
     return run
 
 
-def _compare(
-    ways: Mapping[str, Callable[[Row], None]], rows: Sequence[Row], *, repeats: int
-) -> None:
+def _compare(ways: Mapping[str, Way], rows: Sequence[Row], *, repeats: int) -> None:
     times = [[rate(way, rows) for way in ways.values()] for _ in range(repeats + 1)][1:]
     for name, column in zip(ways, zip(*times, strict=True), strict=True):
         print(f"{name:<24} {described(column, digits=1)}")
@@ -154,24 +162,24 @@ def filling(writer: Policy) -> Policy:
     return Policy(model, writer.tokenizer)
 
 
-def one(policy: Policy, row: Row, decoding: DecodingSpec) -> None:
-    """Answer one prompt as the stages do."""
-    generate(policy, [row], decoding, seed=0, tokens_per_batch=1)
+def answer(policy: Policy, rows: Sequence[Row], decoding: DecodingSpec) -> None:
+    """Answer prompts as the stages do, one at a time."""
+    generate(policy, rows, decoding, seed=0, tokens_per_batch=1)
 
 
 @torch.no_grad()
-def bare(policy: Policy, row: Row, tokens: int) -> None:
-    """Answer one prompt by one call of transformers, without what ketchup adds."""
-    policy.model.generate(
-        input_ids=torch.tensor([row.prompt]), max_new_tokens=tokens, do_sample=False
-    )
+def bare(policy: Policy, rows: Sequence[Row], tokens: int) -> None:
+    """Answer prompts by one call of transformers each, without what ketchup adds."""
+    for row in rows:
+        policy.model.generate(
+            input_ids=torch.tensor([row.prompt]), max_new_tokens=tokens, do_sample=False
+        )
 
 
-def rate(way: Callable[[Row], None], rows: Sequence[Row]) -> float:
+def rate(way: Way, rows: Sequence[Row]) -> float:
     """Return sentences a CPU second."""
     began = time.process_time()
-    for row in rows:
-        way(row)
+    way(rows)
     return len(rows) / (time.process_time() - began)
 
 

@@ -319,6 +319,8 @@ def __getattr__(name: str) -> Any:
         for module in _MODULES:
             home = import_module(f"{__name__}.{module}")
             if name in vars(home):
+                # some names are asked for in every pass of a decoder
+                globals()[name] = vars(home)[name]
                 return vars(home)[name]
     raise AttributeError(f"module `{__name__}` has no attribute `{name}`")
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, final
 
 import torch
 from torch import Tensor
-from torch.nn.functional import scaled_dot_product_attention
+from torch.nn.functional import rms_norm, scaled_dot_product_attention
 
 if TYPE_CHECKING:
     from ketchup_cli.models.cmlm import CmlmModel
@@ -22,9 +22,8 @@ def read(model: CmlmModel, prompt_BS: Tensor, mask_BS: Tensor) -> Tensor:
     bias = _bias(model.encoder, mask_BS)
     for block in model.encoder.block:
         own, feed = block.layer
-        x_BSH = feed(x_BSH + _among_themselves(own, x_BSH, bias))
-    states: Tensor = model.encoder.final_layer_norm(x_BSH)
-    return states
+        x_BSH = _fed(feed, x_BSH + _among_themselves(own, x_BSH, bias))
+    return _normed(model.encoder.final_layer_norm, x_BSH)
 
 
 @final
@@ -52,7 +51,7 @@ class Passes:
         x_BTH = self._model.embed(tokens_BT, ~hidden_BT)
         for own, cross, feed in self._inner:
             x_BTH = x_BTH + _among_themselves(own, x_BTH, self._bias)
-            x_BTH = feed(self._with_prompt(cross, x_BTH))
+            x_BTH = _fed(feed, self._with_prompt(cross, x_BTH))
         own, cross, feed = self._last
         place_BK, asked_BK = _places(hidden_BT)
         bias = self._bias.expand(len(place_BK), -1, -1, -1)
@@ -60,11 +59,11 @@ class Passes:
             2, place_BK[:, None, :, None].expand(-1, bias.shape[1], -1, bias.shape[3])
         )
         x_BKH = _at(x_BTH, place_BK) + _among_themselves(own, x_BTH, bias, place_BK)
-        x_BKH = feed(self._with_prompt(cross, x_BKH))
-        return self._model.scaled(self._model.decoder.final_layer_norm(x_BKH[asked_BK]))
+        x_BKH = _fed(feed, self._with_prompt(cross, x_BKH))
+        return self._model.scaled(_normed(self._model.decoder.final_layer_norm, x_BKH[asked_BK]))
 
     def _with_prompt(self, cross: Any, x_BTH: Tensor) -> Tensor:
-        normed_BTH = cross.layer_norm(x_BTH)
+        normed_BTH = _normed(cross.layer_norm, x_BTH)
         pair = self._prompts[cross]
         return x_BTH + _attend(cross.EncDecAttention, normed_BTH, pair, self._beyond)
 
@@ -95,10 +94,20 @@ def _among_themselves(
     own: Any, x_BTH: Tensor, bias: Tensor, place_BK: Tensor | None = None
 ) -> Tensor:
     """Return what all of these tokens see of each other, or those at some places."""
-    normed_BTH = own.layer_norm(x_BTH)
+    normed_BTH = _normed(own.layer_norm, x_BTH)
     pair = _keys_values(own.SelfAttention, normed_BTH)
     asking = normed_BTH if place_BK is None else _at(normed_BTH, place_BK)
     return _attend(own.SelfAttention, asking, pair, bias)
+
+
+def _normed(norm: Any, x_BTH: Tensor) -> Tensor:
+    """Return what T5's own norm does in six steps."""
+    return rms_norm(x_BTH, norm.weight.shape, norm.weight, norm.variance_epsilon)
+
+
+def _fed(feed: Any, x_BTH: Tensor) -> Tensor:
+    fed_BTH: Tensor = feed.DenseReluDense(_normed(feed.layer_norm, x_BTH))
+    return x_BTH + fed_BTH
 
 
 def _closed(real_BT: Tensor) -> Tensor | None:

@@ -12,7 +12,7 @@ from ketchup_cli.errors import ModelError, SpecError
 from ketchup_cli.models.encode import Limits, Row, collate, encode_prompts
 from ketchup_cli.models.filling import hide, hide_all, length_class, length_of_class
 from ketchup_cli.models.generation.choosing import Sampling
-from ketchup_cli.models.generation.filling import candidate_lengths, fill_in
+from ketchup_cli.models.generation.filling import candidate_lengths, fill_in, head_of
 from ketchup_cli.models.generation.hf import generate, sample
 from ketchup_cli.models.load import load_policy, save_policy
 from ketchup_cli.models.policy import Policy
@@ -207,6 +207,12 @@ def test_the_lengths_tried_are_the_likeliest_that_are_possible(policy: Policy) -
         by_size = {size: float(logits_BC[number, size - prompt + 32]) for size in range(1, 5)}
         wanted = sorted(by_size, key=lambda size: -by_size[size])[:3]
         assert size_BL[number].tolist() == wanted
+
+
+def test_the_copy_of_the_output_layer_gives_its_logits(policy: Policy, batch: Batch) -> None:
+    states_NH = policy.hidden(hide_all(batch, end_id=policy.eos_id)).flatten(0, 1)
+
+    torch.testing.assert_close(head_of(policy)(states_NH), policy.head(states_NH))
 
 
 def test_generated_texts_end_and_depend_on_no_other_row(policy: Policy) -> None:

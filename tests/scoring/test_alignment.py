@@ -117,6 +117,7 @@ def test_an_unknown_word_and_an_empty_text_have_no_link() -> None:
     lexicon = learn(HAND)
 
     assert links(lexicon, (["das", "neue"], ["new", "the"])) == [(0, 1)]
+    assert links(lexicon, (["ein"], ["new"])) == []
     assert links(lexicon, ([], ["the"])) == []
     assert links(learn([]), (["das"], ["the"])) == []
 
@@ -127,6 +128,19 @@ def test_a_rare_word_does_not_draw_the_words_of_its_text() -> None:
     lexicon = learn(pairs)
 
     assert links(lexicon, pairs[-1]) == [(0, 0), (1, 1), (2, 2)]
+
+
+def test_of_two_words_that_one_word_brought_forth_one_is_linked() -> None:
+    pairs = [(["a"], ["A"])] * 20 + [(["a", "rare"], ["A", "RARE", "MORE"])]
+
+    assert links(learn(pairs), pairs[-1]) == [(0, 0), (1, 2)]
+
+
+def test_a_word_that_stands_everywhere_stands_for_the_empty_word() -> None:
+    lexicon = learn([([f"p{n}"], [f"P{n}", "X"]) for n in range(20)])
+
+    assert links(lexicon, (["p0"], ["P0", "X"])) == [(0, 0)]
+    assert links(lexicon, (["p0"], ["X"])) == []
 
 
 def test_pairs_beyond_the_limit_are_left_out() -> None:

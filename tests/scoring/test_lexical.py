@@ -72,6 +72,13 @@ def test_buckets_are_counts_of_the_prompt_word_in_training() -> None:
     assert measured["lexical[5+]"].details["linked"] == 2
 
 
+def test_a_word_that_training_lacks_is_learnt_from_the_scored_reference() -> None:
+    one = found([("a1 new", "A1 other")])["lexical"]
+
+    assert one.details["linked"] == 2
+    assert one.value == 50.0
+
+
 def test_what_another_system_writes_changes_no_link() -> None:
     first, second = (
         found([("a1 a2", hypothesis)])["lexical"] for hypothesis in ("A1 A2", "B C D E F")

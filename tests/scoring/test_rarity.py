@@ -62,6 +62,12 @@ def test_a_word_is_kept_where_one_of_two_completions_has_it() -> None:
     assert measured["rare-words[both]"].value == 100.0
 
 
+def test_two_completions_with_a_word_each_do_not_keep_it_twice() -> None:
+    measured = found(2, both=[[told, told] for told in TOLD])
+
+    assert measured["rare-kept[both]"].value == pytest.approx(100 * 2 / 4)
+
+
 def test_an_example_without_a_pair_has_lost_its_rare_words() -> None:
     measured = found(2, forward=[[], *one_each(TOLD)[1:]])
 

@@ -12,7 +12,7 @@ from ketchup_cli.models.encode import Row, by_length, collate
 from ketchup_cli.models.generation.beams import search
 from ketchup_cli.models.generation.calculator import Calculator
 from ketchup_cli.models.generation.choosing import Sampling, uniforms
-from ketchup_cli.models.generation.filling import mask_predict
+from ketchup_cli.models.generation.filling import MaskPredict
 from ketchup_cli.models.generation.mixing import reading_along
 from ketchup_cli.models.generation.rounds import Draw, Written, read, write, writing
 from ketchup_cli.models.policy import Policy
@@ -128,12 +128,13 @@ def generate(
     check_method(policy, decoding)
     _check_positions(policy, prompts, decoding.max_new_tokens)
     copies = max(decoding.texts, decoding.beams if decoding.method in _SEARCHES else 1)
+    fill = MaskPredict(policy, decoding) if policy.fills_in else None
     answers: dict[int, list[Generation]] = {}
     for numbers in by_length(
         [_without_completion(row) for row in prompts], tokens_per_batch // copies
     ):
         rows = [prompts[number] for number in numbers]
-        written = _written(policy, rows, decoding, seed=seed)
+        written = fill(rows) if fill else _written(policy, rows, decoding, seed=seed)
         texts = _generations(policy, rows, written)
         for place, number in enumerate(numbers):
             answers[number] = texts[place * decoding.texts : (place + 1) * decoding.texts]
@@ -143,8 +144,6 @@ def generate(
 
 
 def _written(policy: Policy, rows: Sequence[Row], decoding: DecodingSpec, *, seed: int) -> Written:
-    if decoding.method == "mask-predict":
-        return mask_predict(policy, rows, decoding)
     kept = _kept_settings(policy)
     if decoding.method == "beam":
         return search(policy, rows, decoding, kept=kept)
