@@ -14,7 +14,7 @@ from ketchup_cli.judging.agreeing import JudgesAgreement, agreements
 from ketchup_cli.judging.clusters import Clusters, told_of
 from ketchup_cli.judging.controls import BELIEVED, LEFT, TRUSTED, Controls
 from ketchup_cli.judging.human import HumanFigure, Label, human_figures, unused_labels
-from ketchup_cli.judging.measures import Resampling
+from ketchup_cli.judging.measures import PANEL, Resampling
 from ketchup_cli.judging.probe import Abilities
 from ketchup_cli.judging.prompts import (
     FORM,
@@ -91,9 +91,9 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def claims(self) -> tuple[str, ...]:
-        """What may be said of every pair, in the order of the figures."""
-        verdicts = tuple(figure.claim for figure in self.figures)
-        return verdicts + tuple(apart.claim for apart in self.differences)
+        """What may be said of every pair: by the judges together, where there are several, first."""
+        found: tuple[Figure | RatingDifference, ...] = (*self.figures, *self.differences)
+        return tuple(one.claim for one in sorted(found, key=lambda one: one.judge != PANEL))
 
 
 @final

@@ -4,12 +4,14 @@ from collections.abc import Iterator
 
 from ketchup_cli.pages import drawing, words
 from ketchup_cli.pages.agreed import agreement, people
-from ketchup_cli.pages.judgement import DOCUMENT, Document, Judge, Pair, Place, Ranking
+from ketchup_cli.pages.judgement import DOCUMENT, Difference, Document, Judge, Pair, Place, Ranking
 from ketchup_cli.pages.parts import Block, Figure, Figures, Section, Table, Words
 from ketchup_cli.pages.rated import rated
 from ketchup_cli.pages.sources import Source, Sources, read_document
 from ketchup_cli.pages.valued import Bar, panels, two_names
 
+PANEL = "panel"
+"""Who speaks for several judges together."""
 COLUMNS = (
     ("won, tied, lost", "By the first. A win is one only where both orders say so; all else is tied."),
     ("unjudged", "Examples of which an answer came to nothing. They are in no rate."),
@@ -48,16 +50,26 @@ def verdicts(sources: Sources) -> Section | None:
 
 def _blocks(source: Source, place: int) -> Iterator[Block]:
     document = read_document(source, DOCUMENT, Document, what="judgement")
-    claims = [document.by(one.judge) + one.claim for one in document.figures]
-    claims += [document.by(one.judge) + one.claim for one in document.differences]
+    every: tuple[Pair | Difference, ...] = (*document.figures, *document.differences)
+    found = [one for one in every if one.claim]
+    panel = [one for one in found if one.judge == PANEL]
+    claims = [document.by(one.judge) + one.claim for one in panel or found]
     yield Words(
         paragraphs=(
             *(_controls(judge) for judge in document.judges),
-            *filter(None, dict.fromkeys(claims)),
+            *dict.fromkeys(claims),
             *_together(document),
             *document.warnings,
         )
     )
+    if panel:
+        rows = tuple((one.judge, one.claim) for one in found if one.judge != PANEL)
+        yield Table(
+            header=("judge", "what may be said"),
+            rows=tuple(dict.fromkeys(rows)),
+            numeric=2,
+            folded="what each judge says alone",
+        )
     if document.ratings:
         yield from rated(document, source.name, key=f"rating-{place}")
     if document.figures:

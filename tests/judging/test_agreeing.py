@@ -95,6 +95,7 @@ def test_a_judge_that_fails_its_controls_is_not_of_the_panel() -> None:
     claims = {one.judge: one.claim for one in found.figures}
     assert claims["bad"].startswith("nothing is claimed: bad answered 0 of 4 controls rightly")
     assert claims[PANEL] == "the judges together prefer a to b in quality"
+    assert found.claims[0] == claims[PANEL]
     assert next(one.units for one in found.figures if one.judge == PANEL) == 80
 
 

@@ -99,6 +99,18 @@ def test_judges_stand_with_alpha_and_with_kappa_for_every_two(store):
     ]
 
 
+def test_judges_together_speak_first_and_each_alone_below_a_fold(store):
+    several = [FIGURE | {"judge": name, "claim": f"{name} says"} for name in ("m", "n", "panel")]
+    judges = [one | {"name": name} for name in ("m", "n") for one in DOCUMENT["judges"]]
+
+    rows = table_of(store, "t", "what each judge", figures=several, judges=judges)
+
+    said = verdicts(gather(store, ["t"])).blocks[0].paragraphs
+    assert "panel: panel says" in said
+    assert not any("m says" in paragraph for paragraph in said)
+    assert rows == [["m", "m says"], ["n", "n says"]]
+
+
 HUMAN = {
     "judge": "m",
     "x": "one",
