@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -21,17 +20,11 @@ from pathlib import Path
 from typing import Any, final
 
 from ketchup_cli.errors import JudgeUnreachable, SpecError
-from ketchup_cli.judging.answers import (
-    CUT,
-    DECLINED,
-    FORMAT_FAILURES,
-    Answer,
-    Usage,
-    read_answer,
-)
+from ketchup_cli.judging.answers import DECLINED, FORMAT_FAILURES, Answer, Usage
 from ketchup_cli.judging.budget import Budget
 from ketchup_cli.judging.menus import VERDICTS, Menu, Protocol
 from ketchup_cli.judging.pacing import Pace
+from ketchup_cli.judging.replies import read_reply
 from ketchup_cli.judging.responses import Kept, Responses, request_key
 from ketchup_cli.judging.retrying import Limits, Patience, refuse
 from ketchup_cli.judging.wire import Failure, Reply, Wire, most_tokens
@@ -39,8 +32,6 @@ from ketchup_cli.judging.wire import Failure, Reply, Wire, most_tokens
 UNREACHABLE = 20
 """Failures of the transport or the server in a row, over all requests, after which all stop."""
 _LOST = frozenset({"http_5xx", "timeout", "transport"})
-_CUT = re.compile(r"does not match the expected \S+ format")
-"""What llama.cpp says, with status 500, of an object that ended at `max_tokens`."""
 
 
 @final
@@ -111,6 +102,9 @@ class Judge:
         """Whether the last attempt reached no server."""
         self._lost = 0
         self._answered = 0
+        self._underway: dict[str, asyncio.Future[Said]] = {}
+        self._failed: dict[str, Said] = {}
+        self._fresh: set[str] = set()
 
     async def ask(self, ask: Ask) -> Said:
         """Return the answer to a request, asked again where that may help.
@@ -121,22 +115,43 @@ class Judge:
             JudgeUnreachable: nobody answers, or asks to wait longer than allowed.
         """
         key = request_key(self.address, ask.body, repeat=ask.repeat)
-        found = self._recall(key)
+        found = self._recall(key) or self._failed.get(key)
         if found is not None:
-            return found
+            return replace(found, cached=True)
         if self.wire is None:
             return _unasked(key, self.kept.failure(key))
-        said = await self._ask_twice(ask, key, self.wire)
-        if said.answer.outcome != "ok":
-            self.kept.put_failure(key, said.answer)
-        return said
+        underway = self._underway.get(key)
+        if underway is not None:
+            # shielded: who stops waiting for it must not stop it
+            return replace(await asyncio.shield(underway), cached=True)
+        return await self._ask_for_all(ask, key, self.wire)
+
+    async def _ask_for_all(self, ask: Ask, key: str, wire: Wire) -> Said:
+        """Ask, and give the answer to whoever asks the same in this run.
+
+        Two answers to one request would make rows that no replay of what is kept gives again.
+        """
+        underway = self._underway[key] = asyncio.get_running_loop().create_future()
+        try:
+            said = await self._ask_twice(ask, key, wire)
+            if said.answer.outcome != "ok":
+                self.kept.put_failure(key, said.answer)
+                self._failed[key] = said
+            elif self.means.refresh:
+                self._fresh.add(key)
+            underway.set_result(said)
+            return said
+        finally:
+            del self._underway[key]
+            underway.cancel()
 
     def recall(self, ask: Ask) -> Said | None:
         """Return what is kept of a request; None where it has to be asked."""
         return self._recall(request_key(self.address, ask.body, repeat=ask.repeat))
 
     def _recall(self, key: str) -> Said | None:
-        found = None if self.means.refresh else self.kept.get(key)
+        stale = self.means.refresh and key not in self._fresh
+        found = None if stale else self.kept.get(key)
         if found is None:
             return None
         return Said(
@@ -207,7 +222,12 @@ class Judge:
             # cut off on its way it may be billed: then all that was set aside stays spent
             self._settle(number, reserved, billed=begun is not None, usage=None)
             raise
-        answer = _read(reply, ask)
+        answer = read_reply(
+            reply,
+            protocol=ask.protocol,
+            menu=ask.menu,
+            formed="response_format" in ask.body,
+        )
         billed = reply.may_be_billed if isinstance(reply, Failure) else reply.status == 200
         cost = self._settle(number, reserved, billed=billed, usage=answer.usage)
         return _Tried(
@@ -286,25 +306,6 @@ class _Tried:
     cost: Decimal
     latency_ms: float
     raw_sha256: str
-
-
-def _read(reply: Reply | Failure, ask: Ask) -> Answer:
-    """Return what a reply is worth."""
-    if isinstance(reply, Failure):
-        return Answer(outcome=reply.outcome, detail=reply.detail)
-    if reply.status == 200:
-        return read_answer(
-            reply.body,
-            content_type=reply.content_type,
-            protocol=ask.protocol,
-            menu=ask.menu,
-        )
-    detail = f"{reply.status} {reply.message}"
-    if reply.status < 500:
-        return Answer(outcome="http_4xx", detail=detail)
-    if "response_format" in ask.body and _CUT.search(reply.message):
-        return Answer(outcome="length", detail=f"{CUT}; the server says {detail}")
-    return Answer(outcome="http_5xx", detail=detail)
 
 
 def _with_room(ask: Ask, tokens: int) -> Ask:

@@ -240,6 +240,32 @@ def test_what_was_answered_is_not_asked_again(tmp_path: Path) -> None:
     assert said[0].answer == said[1].answer
 
 
+WAVERING = [fs.says("1", after_s=0.05), fs.says("2")]
+MUTE = [fs.sends(fs.completion("hm"))]
+SAME = {
+    "at-once": (WAVERING, {"most": 2}, ["1", "1"], 1),
+    "one-after-another": (WAVERING, {"most": 1}, ["1", "1"], 1),
+    "asked-again-on-purpose": (WAVERING, {"most": 1, "refresh": True}, ["1", "1"], 1),
+    "no-answer": (MUTE, {"most": 2}, [None, None], 2),
+    "no-answer-twice": (MUTE, {"most": 1}, [None, None], 2),
+}
+
+
+@pytest.mark.parametrize(("script", "how", "verdicts", "calls"), SAME.values(), ids=SAME)
+def test_the_same_request_has_one_answer_in_a_run(
+    tmp_path: Path,
+    script: list[fs.Behaviour],
+    how: dict[str, Any],
+    verdicts: list[str | None],
+    calls: int,
+) -> None:
+    said, server = asyncio.run(say(script, tmp_path, [ask(), ask()], **how))
+
+    assert [one.answer.verdict for one in said] == verdicts
+    assert len(server.bodies) == calls
+    assert sorted(one.cached for one in said) == [False, True]
+
+
 def test_without_a_wire_nothing_is_asked(tmp_path: Path) -> None:
     async def replay() -> Said:
         with Responses(tmp_path / "kept.sqlite") as kept:

@@ -13,7 +13,7 @@ def test_stability_is_the_chance_that_two_answers_to_a_question_are_the_same() -
         *(judgment(0, "yx", "x", repeat=n) for n in range(3)),
         *(judgment(1, "xy", verdict, repeat=n) for n, verdict in enumerate(["x", None, "tie"])),
         *(judgment(2, "xy", verdict, repeat=n) for n, verdict in enumerate(["x", None, None])),
-        judgment(3, "xy", "x", repeat=1, control="cut"),
+        *(judgment(3, "xy", "x", repeat=n, control="cut") for n in range(2)),
     ]
 
     (found,) = stabilities(rows, how=HOW)

@@ -64,7 +64,7 @@ def test_a_replay_makes_the_same_bytes_and_opens_no_socket(tmp_path: Path) -> No
     with serving([prefers_references]) as server:
         asked = spec(server.address, tmp_path, concurrency=16)
         first = judged(tmp_path, inputs, asked)
-        sent = len(server.bodies)
+        sent, connected = len(server.bodies), server.connections
         (tmp_path / "again").mkdir()
         again = judged(
             tmp_path / "again",
@@ -72,7 +72,7 @@ def test_a_replay_makes_the_same_bytes_and_opens_no_socket(tmp_path: Path) -> No
             msgspec.structs.replace(asked, cache_only=True, concurrency=1),
         )
 
-        assert len(server.bodies) == sent
+        assert (len(server.bodies), server.connections) == (sent, connected)
     assert again.digest == first.digest
 
 
