@@ -1,6 +1,7 @@
 import tempfile
 from pathlib import Path
 
+import calculating
 import pytest
 import tiny
 import torch
@@ -92,3 +93,21 @@ def test_cut_completions_stay_unless_they_are_to_drop():
     assert kept.texts == dropped.texts
     assert kept.finished == pytest.approx(1 - cut / len(kept.texts))
     assert 8 * (kept.counts[1] - dropped.counts[1]) == pytest.approx(cut)
+
+
+def test_own_tokens_are_counted_where_a_calculator_completes_sums(tmp_path):
+    policy = calculating.chained("gpt2")
+    rows = calculating.prompts(policy, 2)
+    spec = structs.replace(SPEC, max_new_tokens=calculating.LENGTH, calculator=True)
+    first, again = (
+        draw(policy, rows, spec=spec, reporter=SilentReporter(), kept=Kept(tmp_path))
+        for _ in range(2)
+    )
+    forced = sum(int(batch.forced_BT.sum()) for batch in first.batches)
+    real = sum(int(batch.mask_BT.sum()) for batch in first.batches)
+
+    assert forced > 0
+    assert first.counts[0] == (real - forced) / len(first.batches)
+    assert [batch.forced_BT.tolist() for batch in again.batches] == [
+        batch.forced_BT.tolist() for batch in first.batches
+    ]

@@ -23,6 +23,7 @@ from ketchup_cli.train.rehearsal import with_logps
 from ketchup_cli.train.replay import Replay
 from ketchup_cli.train.rollouts import RolloutSource, without_unfinished
 
+UPDATES = 10
 COUNTING = RolloutSpec(
     prompts=4, samples=2, max_new_tokens=LENGTH, unfinished="terminal", calculator=True
 )
@@ -91,7 +92,7 @@ def test_own_tokens_alone_are_counted_and_the_share_of_others_is_told(
 
 
 def make_replay() -> Replay:
-    return Replay(ReplaySpec(capacity=8), batch=4, updates=10, seed=3, pad_id=0)
+    return Replay(ReplaySpec(capacity=8), batch=4, updates=UPDATES, seed=3, pad_id=0)
 
 
 def test_kept_completions_keep_their_marks_through_a_checkpoint(batch: Batch) -> None:
@@ -99,7 +100,8 @@ def test_kept_completions_keep_their_marks_through_a_checkpoint(batch: Batch) ->
     next(replay.batches(0, "student", iter([batch])))
     again.restore(replay.facts(), replay.tensors())
     for other in (replay, again):
-        drawn = next(other.batches(5, "student", itertools.repeat(batch)))
+        # the last update writes nothing new
+        drawn = next(other.batches(UPDATES, "student", itertools.repeat(batch)))
 
         assert drawn.forced_BT is not None
         assert drawn.forced_BT.any()
@@ -113,7 +115,7 @@ def test_kept_completions_without_a_calculator_have_no_marks(batch: Batch) -> No
     again.restore(replay.facts(), replay.tensors())
 
     assert "forced" not in replay.tensors()
-    assert next(again.batches(5, "student", itertools.repeat(plain))).forced_BT is None
+    assert next(again.batches(UPDATES, "student", itertools.repeat(plain))).forced_BT is None
 
 
 def test_both_texts_of_a_pair_are_without_what_a_calculator_puts() -> None:
