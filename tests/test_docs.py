@@ -26,6 +26,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PROSE = (*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md")))
 SCRIPTS = sorted((ROOT / "examples").rglob("*.sh"))
 FENCES = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+FILLED_IN = re.compile(r'="\$\w+"')
 LINKS = re.compile(r"\]\(([^)#:]+)(?:#[^)]*)?\)")
 
 
@@ -68,11 +69,11 @@ def test_a_document_that_is_missing_is_found(render, tmp_path):
 
 
 def command_lines(text: str) -> Iterator[str]:
-    """Yield the `ketchup` lines of a shell text, continued lines joined."""
+    """Yield the `ketchup` lines of a shell text, continued lines joined, a loop's numbers filled in."""
     for line in text.replace("\\\n", " ").splitlines():
         words = line.strip().removeprefix("$ ")
         if words.startswith("ketchup "):
-            yield words
+            yield FILLED_IN.sub("=1", words)
 
 
 def documented_lines() -> list[str]:
