@@ -1,35 +1,38 @@
 #!/usr/bin/env bash
 # Word problems: one student, then K-step returns and rewards from there; run it again and all is already done.
-# `teacher.sh` has to run first: neither corpus nor weights are shipped.
+# `teacher.sh` has to run first: neither problems nor weights are shipped.
 set -euo pipefail
 cd "$(dirname "$0")"
 
 ketchup cache-teacher
-ketchup seqkd
 ketchup shrink
 ketchup distill --objective kl --name kl-student \
-    --set updates=300 --set dropout=0 --set optimizer.learning_rate=1e-3 --set optimizer.warmup=30
+    --set updates=200 --set dropout=0 --set optimizer.learning_rate=1e-3 --set optimizer.warmup=20
 
 # from that student, about equal minutes of one core each
 learn() { # name, then objective and settings
-    ketchup distill --from kl-student --name "$@" \
-        --set updates=40 --set validation.every=20 --set optimizer.warmup=5
+    ketchup distill --from kl-student --name "$@" --set validation.every=15 --set optimizer.warmup=5
 }
 for k in 1 2 4 8; do
-    learn "k$k-student" --k "$k"
+    learn "k$k-student" --k "$k" --set updates=30
 done
-learn kdrl-student --objective kdrl --set rollout.prompts=8 --set rollout.samples=8
+learn kdrl-student --objective kdrl --set updates=30 --set rollout.prompts=6 --set rollout.samples=8
 ketchup rollout --model kl-student --name before
-learn dph-student --objective dph_rl --rollouts before --set rollout.prompts=8 --set rollout.samples=8
-learn kl-more --objective kl --set optimizer.learning_rate=5e-4
+learn dph-student --objective dph_rl --rollouts before --set updates=30 \
+    --set rollout.prompts=6 --set rollout.samples=8
 
-students=(kl-student kl-more k1-student k2-student k4-student k8-student kdrl-student dph-student)
+students=(kl-student k1-student k2-student k4-student k8-student kdrl-student dph-student)
 for split in test iid; do
     for model in arithmetic-teacher "${students[@]}"; do
         ketchup generate --model "$model" --split "$split" --name "$model-$split"
         ketchup score --generations "$model-$split" --name "$model-$split-scores"
     done
-    ketchup compare "${students[@]/%/-$split-scores}" --split "$split" --name "students-$split"
+    # the same with a calculator that completes every sum
+    for model in arithmetic-teacher kl-student; do
+        ketchup generate --calculator --model "$model" --split "$split" --name "$model-sums-$split"
+        ketchup score --generations "$model-sums-$split" --name "$model-sums-$split-scores"
+    done
+    ketchup compare "${students[@]/%/-$split}" --split "$split" --name "students-$split"
 done
 
 # what rewards kept of what the student could do before, and what is new: 8 samples a problem
@@ -40,5 +43,5 @@ for model in kl-student kdrl-student dph-student; do
         --set 'metrics=["gsm8k-numeric"]' --set 'pass_k=[1, 8]'
 done
 
-python matches.py arithmetic-teacher "${students[@]}"
+python matches.py arithmetic-teacher arithmetic-teacher-sums kl-student-sums "${students[@]}"
 python matches.py --samples kl-student kdrl-student dph-student

