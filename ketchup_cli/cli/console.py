@@ -236,7 +236,7 @@ class Console:
 
     def note(self, label: str, text: str) -> None:
         """Write one line: a short label and a sentence."""
-        self.line(f"{clean(label):<{LABEL_WIDTH}}{clean(text)}".rstrip())
+        self.line(f"{clean(label):<{LABEL_WIDTH - 1}} {clean(text)}".rstrip())
 
     def line(self, text: str) -> None:
         """Write one line as it is, above a bar where one is drawn."""

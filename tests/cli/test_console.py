@@ -127,6 +127,13 @@ def test_a_note_is_a_label_and_a_sentence_on_one_line():
     assert stream.getvalue() == "plan            first second\n"
 
 
+def test_a_long_label_does_not_run_into_its_figure():
+    stream = io.StringIO()
+    Console(stream=stream).note("gsm8k-numeric/pass@8", "15.93")
+
+    assert stream.getvalue() == "gsm8k-numeric/pass@8 15.93\n"
+
+
 def test_columns_are_as_wide_as_their_widest_cell_on_screen():
     lines = table_lines(("a", "b"), [("日本", "x"), ("c\x07", "y")])
 
