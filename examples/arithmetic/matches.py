@@ -37,7 +37,7 @@ def cell(score: dict[str, Any] | None) -> str:
 def models(names: list[str]) -> None:
     """Print one line a model: exact match by both readings on both splits, and its size."""
     columns = [f"{split} {metric}" for split in SPLITS for metric in ("numeric", "strict")]
-    print(f"{'':<20}{''.join(f'{column:<20}' for column in columns)}{'parameters':>10}")
+    print(f"{'':<26}{''.join(f'{column:<20}' for column in columns)}{'parameters':>10}")
     for name in names:
         size = found(f"{name}-test").get("parameters", 0) / 1e6
         scores = [found(f"{name}-{split}-scores")["scores"] for split in SPLITS]
@@ -46,18 +46,18 @@ def models(names: list[str]) -> None:
             for of in scores
             for metric in (METRIC, METRIC.replace("numeric", "strict"))
         )
-        print(f"{name:<20}{''.join(f'{text:<20}' for text in cells)}{size:>8.1f} M")
+        print(f"{name:<26}{''.join(f'{text:<20}' for text in cells)}{size:>8.1f} M")
     print(scores[0][METRIC]["signature"])
 
 
 def samples(names: list[str]) -> None:
     """Print one line a model: pass@k of its samples, and what it kept and gained beside a base."""
     kinds = ("pass@1", "pass@8", "keep", "new")
-    print(f"{'':<20}{''.join(f'{kind:<22}' for kind in kinds)}")
+    print(f"{'':<26}{''.join(f'{kind:<22}' for kind in kinds)}")
     for name in names:
         scores = found(f"{name}-samples-scores")["scores"]
         cells = (cell(scores.get(f"{METRIC}/{kind}")) for kind in kinds)
-        print(f"{name:<20}{''.join(f'{text:<22}' for text in cells)}")
+        print(f"{name:<26}{''.join(f'{text:<22}' for text in cells)}")
 
 
 if __name__ == "__main__":

@@ -43,5 +43,11 @@ for model in kl-student kdrl-student dph-student; do
         --set 'metrics=["gsm8k-numeric"]' --set 'pass_k=[1, 8]'
 done
 
+# how much of that is luck: the same student with other random numbers
+ketchup generate --model kl-student --split iid --name kl-again-samples \
+    --set decoding.method=sample --set decoding.texts=8 --set seed=1
+ketchup score --generations kl-again-samples --base kl-student-samples --name kl-again-samples-scores \
+    --set 'metrics=["gsm8k-numeric"]' --set 'pass_k=[1, 8]'
+
 python matches.py arithmetic-teacher arithmetic-teacher-sums kl-student-sums "${students[@]}"
-python matches.py --samples kl-student kdrl-student dph-student
+python matches.py --samples kl-student kl-again kdrl-student dph-student
