@@ -1,4 +1,4 @@
-"""How far the judges of a judgement agree: with each other, and with people."""
+"""How far the judges of a judgement agree: with each other, with people, and with themselves."""
 
 from collections.abc import Iterator
 
@@ -56,6 +56,24 @@ def people(document: Document) -> Iterator[Table]:
         numeric=3,
         folded="verdicts of people and of judges",
     )
+
+
+def stability(document: Document) -> Iterator[Table]:
+    """Yield how often a judge asked again gave the same answer; nothing where none was."""
+    if document.stability:
+        yield Table(
+            header=("judge", "aspect", "questions", "the same"),
+            rows=tuple(
+                (
+                    *(one.judge, one.aspect, f"{one.questions:,}"),
+                    words.known(one.same, one.interval, digits=2),
+                )
+                for one in document.stability
+            ),
+            numeric=2,
+            caption="Asked again. The chance that two answers of a judge to the same question are the"
+            " same, the mean over examples, with a 95 % interval.",
+        )
 
 
 def _row(one: Human) -> tuple[str, ...]:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from ketchup_cli.pages import drawing, words
-from ketchup_cli.pages.agreed import agreement, people
+from ketchup_cli.pages.agreed import agreement, people, stability
 from ketchup_cli.pages.judgement import DOCUMENT, Difference, Document, Judge, Pair, Place, Ranking
 from ketchup_cli.pages.parts import Block, Figure, Figures, Section, Table, Words
 from ketchup_cli.pages.rated import rated
@@ -81,6 +81,7 @@ def _blocks(source: Source, place: int) -> Iterator[Block]:
         yield _ranked(document, place)
     yield from agreement(document)
     yield from people(document)
+    yield from stability(document)
 
 
 def _controls(judge: Judge) -> str:

@@ -120,6 +120,16 @@ class Human(msgspec.Struct, frozen=True):
     corrected_interval: Interval | None = None
 
 
+class Stability(msgspec.Struct, frozen=True):
+    """One judge asked the same again, on one aspect."""
+
+    judge: str
+    aspect: str
+    questions: int
+    same: float | None = None
+    interval: Interval | None = None
+
+
 class Place(msgspec.Struct, frozen=True):
     """One system in a ranking."""
 
@@ -157,6 +167,7 @@ class Document(msgspec.Struct, frozen=True):
     agreement: tuple[Agreement, ...] = ()
     human: tuple[Human, ...] = ()
     ranking: tuple[Ranking, ...] = ()
+    stability: tuple[Stability, ...] = ()
     clusters: Clusters | None = None
     warnings: tuple[str, ...] = ()
 

@@ -329,6 +329,7 @@ STAGES: Mapping[str, Stage] = {
             spec=specs.JudgeSpec,
             roles=(_CORPUS,),
             output_role="verdicts",
+            version=2,
         ),
     )
 }

@@ -99,6 +99,22 @@ def test_judges_stand_with_alpha_and_with_kappa_for_every_two(store):
     ]
 
 
+def test_a_judge_that_was_asked_again_stands_beside_itself(store):
+    found = {"judge": "<b>m", "aspect": "quality", "questions": 1200}
+
+    rows = table_of(
+        store,
+        "s",
+        "Asked again",
+        stability=[found | {"same": 0.9, "interval": [0.85, 0.95]}, found | {"questions": 0}],
+    )
+
+    assert rows == [
+        ["<b>m", "quality", "1,200", "0.90 [0.85, 0.95]"],
+        ["<b>m", "quality", "0", "\u2013"],
+    ]
+
+
 def test_judges_together_speak_first_and_each_alone_below_a_fold(store):
     several = [FIGURE | {"judge": name, "claim": f"{name} says"} for name in ("m", "n", "panel")]
     judges = [one | {"name": name} for name in ("m", "n") for one in DOCUMENT["judges"]]
