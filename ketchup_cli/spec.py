@@ -183,7 +183,7 @@ def _stored(value: object) -> object:
     if isinstance(value, Spec):
         return identity(value)
     if isinstance(value, tuple):
-        return [_stored(one) for one in value]
+        return tuple(_stored(one) for one in value)
     return msgspec.to_builtins(value)
 
 

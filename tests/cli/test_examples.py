@@ -45,6 +45,7 @@ def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for arguments in (
             ("corpus", *splits),
             ("cache-teacher",),
+            ("seqkd", "--set", "decoding.max_new_tokens=4", "--set", "filters.unfinished=false"),
             ("shrink", "--set", "encoder=1"),
             ("shrink", "--set", "encoder=1", "--name", "kl-student"),
             ("shrink", "--set", "encoder=2", "--name", "ketchup-student"),

@@ -4,6 +4,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from ketchup_cli.spec import identity, resolve
+from ketchup_cli.stages import STAGES
 from ketchup_cli.store import find
 from ketchup_cli.store.build import begin
 from ketchup_cli.store.layout import Store
@@ -197,7 +199,7 @@ def test_an_artifact_another_process_builds_is_busy(ketchup, folder):
         Store.open(folder / "runs"),
         kind="corpus",
         version=1,
-        spec=planned["spec"],
+        spec=identity(resolve(STAGES["corpus"].spec, planned["spec"], owner="corpus")),
         inputs=inputs,
         label="another run",
     )

@@ -2,6 +2,7 @@
 
 import os
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import fault_server as fs
@@ -13,6 +14,15 @@ from ketchup_cli.store.find import artifacts
 from ketchup_cli.store.layout import Store
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Take interrupts, which a shell lets what it started in the background ignore."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_an_interrupted_judgement_leaves_no_artifact_and_asks_nothing_twice(
     tmp_path: Path,
 ) -> None:
