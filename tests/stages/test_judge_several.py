@@ -107,4 +107,4 @@ def test_what_a_judge_costs_is_no_part_of_what_is_made(tmp_path: Path) -> None:
     )
 
     assert identity(cheap) == identity(dear)
-    assert identity(cheap)["judges"] == [{"model": "a", "base_url": ""}]
+    assert list(identity(cheap)["judges"]) == [{"model": "a", "base_url": ""}]
