@@ -132,12 +132,18 @@ def test_a_machine_without_the_python_is_told_what_to_do(corpus, tmp_path):
 
 @pytest.mark.parametrize("stage", ["corpus", "new-model", "train"])
 def test_the_settings_of_the_teacher_are_ones_that_exist(stage):
-    parse(f"ketchup {stage}", load_project(FOLDER / "teacher.toml", store=None))
+    project = load_project(FOLDER / "teacher.toml", store=None)
+
+    origins = parse(f"ketchup {stage}", project).origins
+
+    assert str(project.path) in origins.values()
 
 
 @pytest.mark.parametrize("line", [*typed("pipeline.sh"), *typed("teacher.sh")])
 def test_a_line_has_settings_that_exist(line):
-    parse(line, load_project(FOLDER / "ketchup.toml", store=None))
+    origins = parse(line, load_project(FOLDER / "ketchup.toml", store=None)).origins
+
+    assert ("--set" in origins.values()) == ("--set" in line)
 
 
 def test_the_pipeline_learns_by_several_k_and_by_both_rewards():

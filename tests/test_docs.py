@@ -101,12 +101,12 @@ def test_there_are_command_lines_to_hold_against_the_code():
 
 @pytest.mark.parametrize("line", documented_lines())
 def test_a_command_line_of_the_documents_parses(line):
-    parse(line)
+    assert f"{line} ".startswith(f"ketchup {parse(line).command} ".replace("  ", " "))
 
 
 @pytest.mark.parametrize("line", examples_of_help())
 def test_an_example_of_the_help_parses(line):
-    parse(line)
+    assert f"{line} ".startswith(f"ketchup {parse(line).command} ")
 
 
 def test_every_section_of_the_reference_is_a_command():

@@ -7,6 +7,7 @@ import pytest
 from command_lines import parse
 
 from ketchup_cli.cli.project import load_project
+from ketchup_cli.stages import STAGES
 
 FOLDER = Path(__file__).resolve().parent.parent / "examples" / "paper"
 TASKS = ("xsum", "europarl", "gsm8k")
@@ -30,7 +31,10 @@ def test_the_script_has_a_step_for_every_part_of_the_paper():
 def test_a_step_has_settings_that_exist(task, step):
     project = load_project(FOLDER / f"{task}.toml", store=None)
 
-    parse(f"ketchup {filled(step, task)}", project)
+    parsed = parse(f"ketchup {filled(step, task)}", project)
+
+    assert parsed.command == step.split()[0]
+    assert ("--set" in parsed.origins.values()) == ("--set" in step and parsed.command in STAGES)
 
 
 @pytest.mark.parametrize("task", TASKS)

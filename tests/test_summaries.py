@@ -195,12 +195,20 @@ def test_a_release_that_is_not_there_is_told_with_those_that_are(corpus, lists, 
 @pytest.mark.parametrize("settings", SETTINGS)
 @pytest.mark.parametrize("stage", ["corpus", "new-model", "train", "distill", "seqkd", "score"])
 def test_the_settings_are_ones_that_exist(settings, stage):
-    parse(f"ketchup {stage}", load_project(FOLDER / settings, store=None))
+    project = load_project(FOLDER / settings, store=None)
+
+    origins = parse(f"ketchup {stage}", project).origins
+
+    assert (str(project.path) in origins.values()) == bool(project.tables.get(stage))
 
 
 @pytest.mark.parametrize("run", RUNS)
 def test_a_run_of_an_objective_has_settings_that_exist(run):
-    parse(f"ketchup distill {run}", load_project(FOLDER / "ketchup.toml", store=None))
+    origins = parse(
+        f"ketchup distill {run}", load_project(FOLDER / "ketchup.toml", store=None)
+    ).origins
+
+    assert ("--set" in origins.values()) == ("--set" in run)
 
 
 def test_every_objective_is_run():

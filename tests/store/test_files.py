@@ -18,9 +18,13 @@ def test_too_little_space_is_said_with_both_numbers(store: Store) -> None:
         build.require_space(2**60)
 
 
-def test_enough_space_is_not_mentioned(store: Store) -> None:
+def test_enough_space_is_not_mentioned(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
     with building(store) as build:
         build.require_space(1)
+        artifact = commit(build)
+
+    assert artifact.path.is_dir()
+    assert capsys.readouterr() == ("", "")
 
 
 def test_space_is_measured_with_a_margin(tmp_path: Path) -> None:

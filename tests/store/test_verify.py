@@ -176,8 +176,13 @@ def test_verifying_changes_nothing(artifact: Artifact) -> None:
     assert state() == before
 
 
-def test_an_intact_artifact_passes(artifact: Artifact) -> None:
+def test_an_intact_artifact_passes_until_a_byte_is_added(artifact: Artifact) -> None:
     ensure_intact(artifact.path)
+    with (artifact.path / "empty").open("ab") as file:
+        file.write(b"x")
+
+    with pytest.raises(Damaged, match="changed `empty`"):
+        ensure_intact(artifact.path)
 
 
 def test_a_damaged_artifact_is_refused_with_the_files_and_a_remedy(artifact: Artifact) -> None:
